@@ -1,0 +1,29 @@
+// Executor: what the framework needs to know of an event loop.
+//
+// The upgrade has work to do on the application's own threads, between callbacks: stop them, export their
+// state, exec. An Executor is the one door to such a thread. liveexec::uv::LoopExecutor is the one for
+// libuv; examples/ shows one for plain epoll.
+#ifndef LIVEEXEC_HANDOFF_EXECUTOR_H_
+#define LIVEEXEC_HANDOFF_EXECUTOR_H_
+
+#include "absl/functional/any_invocable.h"
+
+namespace liveexec {
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  // Runs `task` on the loop's thread, between two callbacks, soon. Tasks run in the order in which they were
+  // posted. Any thread may call it, the loop's own included; it never runs `task` before it returns.
+  virtual void Post(absl::AnyInvocable<void() &&> task) = 0;
+
+  // Called on the loop's thread while an upgrade wants to stop it: how many operations are in flight that
+  // would be lost by exec (thread-pool work, resolver calls). The loop goes on running until this is 0, or
+  // the quiesce deadline passes and the upgrade is abandoned.
+  virtual int OperationsInFlight() { return 0; }
+};
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_EXECUTOR_H_

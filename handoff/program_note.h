@@ -1,0 +1,79 @@
+// The manifest note: what a program says of itself in its ELF file, readable without running it.
+//
+//   LIVEEXEC_APPLICATION("demo-server", "1.0.0");      // once per program: name, version
+//   LIVEEXEC_COMPONENT("keyspace", 2, 1);              // once per component: writes schema 2, reads 1 to 2
+//   LIVEEXEC_DROPS_COMPONENT("statistics");            // accepts, and ignores, the state of this former one
+//   LIVEEXEC_SECURITY_EPOCH(3);                        // refuses to hand over to a program of a lower epoch
+//
+// Each expands to one ELF note of owner "liveexec" in the allocated section .note.liveexec, at namespace
+// scope of any source file that is linked into the program. A note's description is text: fields separated
+// by '\t', the first of which names the kind. The format is in docs/protocol.md.
+#ifndef LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_
+#define LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace liveexec {
+
+// Changes when programs of two framework releases cannot hand over to one another.
+inline constexpr uint32_t kFrameworkAbi = 1;
+
+struct ComponentSchema {
+  std::string name;
+  uint32_t writes = 0;        // the schema version that Export writes
+  uint32_t reads_oldest = 0;  // Rehydrate reads reads_oldest to writes
+};
+
+// The notes of one program.
+struct ProgramNote {
+  std::string application;
+  std::string version;
+  uint32_t framework_abi = 0;
+  uint64_t security_epoch = 0;
+  std::vector<ComponentSchema> components;
+  std::vector<std::string> dropped_components;
+  std::string build_id;  // of the GNU build-id note, lower-case hexadecimal; may be empty
+
+  const ComponentSchema* FindComponent(std::string_view name) const;
+};
+
+// Adds one note's description to `note`. InvalidArgument for malformed text: nothing is assumed of it.
+absl::Status ParseNote(std::string_view description, ProgramNote& note);
+
+// The notes of the running program, found through its program headers. FailedPrecondition when there is no
+// LIVEEXEC_APPLICATION.
+absl::StatusOr<ProgramNote> OwnProgramNote();
+
+}  // namespace liveexec
+
+#define LIVEEXEC_STRINGIFY_INNER_(x) #x
+#define LIVEEXEC_STRINGIFY_(x) LIVEEXEC_STRINGIFY_INNER_(x)
+
+// The parentheses of `text` are dropped by the caller: it is a sequence of string literals for the assembler.
+#define LIVEEXEC_NOTE_(text)                       \
+  asm(".pushsection .note.liveexec,\"a\",@note\n" \
+      ".balign 4\n"                               \
+      ".long 9\n"                                 \
+      ".long 992f-991f\n"                         \
+      ".long 1\n"                                 \
+      ".asciz \"liveexec\"\n"                     \
+      ".balign 4\n"                               \
+      "991: .ascii \"" text                       \
+      "\"\n"                                      \
+      "992: .balign 4\n"                          \
+      ".popsection")
+
+#define LIVEEXEC_APPLICATION(name, version) \
+  LIVEEXEC_NOTE_("application\\t" name "\\t" version "\\t1")
+#define LIVEEXEC_COMPONENT(name, writes, reads_oldest)                         \
+  LIVEEXEC_NOTE_("component\\t" name "\\t" LIVEEXEC_STRINGIFY_(writes) "\\t" \
+                     LIVEEXEC_STRINGIFY_(reads_oldest))
+#define LIVEEXEC_DROPS_COMPONENT(name) LIVEEXEC_NOTE_("drops\\t" name)
+#define LIVEEXEC_SECURITY_EPOCH(epoch) LIVEEXEC_NOTE_("epoch\\t" LIVEEXEC_STRINGIFY_(epoch))
+
+#endif  // LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_

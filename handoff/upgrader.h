@@ -1,0 +1,112 @@
+// Upgrader: the facade. One per process.
+//
+//   uv_loop_t loop; uv_loop_init(&loop);
+//   liveexec::uv::LoopExecutor executor(&loop);
+//   auto upgrader = liveexec::Upgrader::Create(executor, {.control_socket = "/run/echo/control"});
+//   MyComponent component(...);
+//   (*upgrader)->Register(component);
+//   if (auto status = (*upgrader)->Start(); !status.ok()) Die(status);   // fresh, or rehydrated and committed
+//   uv_run(&loop, UV_RUN_DEFAULT);                                       // serve; SIGHUP upgrades
+//
+// Threads. Create, Register, Start and the destructor belong to the thread of the main executor. Request and
+// AddThread may be called from any thread.
+//
+// The framework has one thread of its own, the conductor. It serves the control socket, takes the upgrade
+// signal, and runs the phases that precede the blackout. The blackout itself runs on the main executor's
+// thread, and so does exec: signals pending on that thread survive.
+#ifndef LIVEEXEC_HANDOFF_UPGRADER_H_
+#define LIVEEXEC_HANDOFF_UPGRADER_H_
+
+#include <csignal>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "handoff/component.h"
+#include "handoff/executor.h"
+#include "handoff/journal.h"
+
+namespace liveexec {
+
+struct UpgraderOptions {
+  // What an upgrade without a path of its own execs. Empty: the path that this program was started from.
+  // A path, not a pinned file: it is opened anew for each upgrade, so that a renamed-in build is found.
+  std::string upgrade_binary;
+
+  // The signal that asks for an upgrade; 0 for none. It is blocked in every thread and read from a signalfd.
+  int upgrade_signal = SIGHUP;
+
+  // Where to listen for `liveexec upgrade`; empty for no control socket. Its directory is made 0700 if it is
+  // missing, and must be owned by us and closed to others; the socket is 0600.
+  std::string control_socket;
+
+  // Environment variables that the new program gets, besides the usual ones (process_traits.h): names, or
+  // prefixes that end in '*'.
+  std::vector<std::string> allow_environment;
+
+  // The longest that each phase may take; passing one abandons the upgrade (A), or after exec rolls it back (C).
+  absl::Duration check_deadline = absl::Seconds(10);
+  absl::Duration rehearsal_deadline = absl::Seconds(30);
+  absl::Duration quiesce_deadline = absl::Seconds(5);
+  // From the first stopped thread to exec. Passing it abandons the upgrade.
+  absl::Duration blackout_budget = absl::Seconds(10);
+  // From exec to commit. Passing it rolls the upgrade back.
+  absl::Duration rehydrate_deadline = absl::Seconds(20);
+
+  bool rehearse = true;
+  bool custodian = true;
+};
+
+struct UpgradeRequest {
+  std::string binary;             // empty: UpgraderOptions::upgrade_binary
+  std::string trigger = "api";
+};
+
+class ProgramInfo;
+
+class Upgrader {
+ public:
+  // Reads the program's own manifest note, takes the process's traits and finds out how it was started.
+  // FailedPrecondition: the program has no LIVEEXEC_APPLICATION note, or there is an Upgrader already.
+  // `main` is borrowed and must outlive the upgrader.
+  static absl::StatusOr<std::unique_ptr<Upgrader>> Create(Executor& main, UpgraderOptions options);
+  virtual ~Upgrader() = default;
+
+  // True when no program handed anything over: bind sockets, load files.
+  virtual bool fresh() const = 0;
+
+  // Registers a component, in the order in which components are to be rehydrated. Borrowed; must outlive the
+  // upgrader. Before Start only. InvalidArgument: bad name, or no LIVEEXEC_COMPONENT note for it in this
+  // program. AlreadyExists: the name is taken.
+  virtual absl::Status Register(Component& component) = 0;
+
+  // A further thread that an upgrade must park. Borrowed until RemoveThread, which waits until no upgrade
+  // uses it. See Crew in handoff/crew.h for threads that end with a scope.
+  virtual void AddThread(Executor& executor) = 0;
+  virtual void RemoveThread(Executor& executor) = 0;
+
+  // Fresh: initializes and activates all components. After an exec: rehydrates, checks, commits, activates.
+  // A failure of the latter does not return: the old program is started again from the same state.
+  virtual absl::Status Start() = 0;
+
+  // Asks for an upgrade. `done` runs on the main executor if, and only if, this program goes on serving: the
+  // upgrade was abandoned, or was refused because another one is under way. If it commits, the new program's
+  // journal has the answer. May be called from any thread.
+  using Done = absl::AnyInvocable<void(const JournalEntry&) &&>;
+  virtual void Request(UpgradeRequest request, Done done) = 0;
+
+  // What became of the upgrades so far; main thread only.
+  virtual const Journal& journal() const = 0;
+
+  // How many upgrades this process has committed. 0 in a program that was started, not handed over to.
+  virtual uint64_t generation() const = 0;
+};
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_UPGRADER_H_
