@@ -1,0 +1,45 @@
+#include "core/pinned_image.h"
+
+#include <fcntl.h>
+#include <limits.h>
+
+#include <utility>
+
+#include "core/error.h"
+
+namespace liveexec {
+
+absl::StatusOr<FileIdentity> IdentityOf(Syscalls& syscalls, int fd) {
+  struct stat file;
+  if (int result = syscalls.Fstat(fd, &file); result < 0) return ErrnoError(-result, "fstat");
+  constexpr int64_t kNsPerSecond = 1'000'000'000;
+  return FileIdentity{
+      .device = file.st_dev,
+      .inode = file.st_ino,
+      .size = file.st_size,
+      .mtime_ns = file.st_mtim.tv_sec * kNsPerSecond + file.st_mtim.tv_nsec,
+      .ctime_ns = file.st_ctim.tv_sec * kNsPerSecond + file.st_ctim.tv_nsec,
+  };
+}
+
+absl::StatusOr<PinnedImage> PinnedImage::Open(Syscalls& syscalls, const std::string& path) {
+  int fd = syscalls.Open(path.c_str(), O_PATH | O_CLOEXEC);
+  if (fd < 0) return ErrnoError(-fd, "open " + path);
+  return Adopt(syscalls, UniqueFd(fd), path);
+}
+
+absl::StatusOr<PinnedImage> PinnedImage::OfThisProcess(Syscalls& syscalls) {
+  char path[PATH_MAX];
+  int64_t length = syscalls.Readlink("/proc/self/exe", path, sizeof(path));
+  if (length < 0) return ErrnoError(static_cast<int>(-length), "readlink /proc/self/exe");
+  LIVEEXEC_ASSIGN_OR_RETURN(PinnedImage image, Open(syscalls, "/proc/self/exe"));
+  image.path_.assign(path, static_cast<size_t>(length));
+  return image;
+}
+
+absl::StatusOr<PinnedImage> PinnedImage::Adopt(Syscalls& syscalls, UniqueFd fd, std::string path) {
+  LIVEEXEC_ASSIGN_OR_RETURN(FileIdentity identity, IdentityOf(syscalls, fd.get()));
+  return PinnedImage(std::move(fd), std::move(path), identity);
+}
+
+}  // namespace liveexec
