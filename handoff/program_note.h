@@ -1,13 +1,17 @@
 // The manifest note: what a program says of itself in its ELF file, readable without running it.
 //
 //   LIVEEXEC_APPLICATION("demo-server", "1.0.0");      // once per program: name, version
-//   LIVEEXEC_COMPONENT("keyspace", 2, 1);              // once per component: writes schema 2, reads 1 to 2
-//   LIVEEXEC_DROPS_COMPONENT("statistics");            // accepts, and ignores, the state of this former one
-//   LIVEEXEC_SECURITY_EPOCH(3);                        // refuses to hand over to a program of a lower epoch
+//   LIVEEXEC_COMPONENT("keyspace", 2, 1);              // once per component: writes schema 2,
+//   reads 1 to 2 LIVEEXEC_DROPS_COMPONENT("statistics");            // accepts, and ignores, the
+//   state of this former one LIVEEXEC_SECURITY_EPOCH(3);                        // refuses to hand
+//   over to a program of a lower epoch
 //
-// Each expands to one ELF note of owner "liveexec" in the allocated section .note.liveexec, at namespace
-// scope of any source file that is linked into the program. A note's description is text: fields separated
-// by '\t', the first of which names the kind. The format is in docs/protocol.md.
+// Each expands to one ELF note of owner "liveexec" in the allocated section .note.liveexec, at
+// namespace scope of any source file that is linked into the program: of a static library only
+// those files are which define something that the program uses, so a component's note belongs
+// beside its functions. Names and versions are checked by the compiler. A note's description is
+// text: fields separated by '\t', the first of which names the kind. The format is in
+// docs/protocol.md.
 #ifndef LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_
 #define LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_
 
@@ -17,11 +21,36 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+// Changes when programs of two framework releases cannot hand over to one another. A macro because
+// the assembler sees it.
+#define LIVEEXEC_FRAMEWORK_ABI 1
 
 namespace liveexec {
 
-// Changes when programs of two framework releases cannot hand over to one another.
-inline constexpr uint32_t kFrameworkAbi = 1;
+inline constexpr uint32_t kFrameworkAbi = LIVEEXEC_FRAMEWORK_ABI;
+
+// Names of applications and components: 1 to 64 of [a-z0-9_-].
+constexpr bool IsNoteName(std::string_view text) {
+  if (text.empty() || text.size() > 64) return false;
+  for (char c : text) {
+    if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-')) return false;
+  }
+  return true;
+}
+
+// Versions: 1 to 64 of [A-Za-z0-9._+~-].
+constexpr bool IsNoteVersion(std::string_view text) {
+  if (text.empty() || text.size() > 64) return false;
+  for (char c : text) {
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+          c == '_' || c == '+' || c == '~' || c == '-')) {
+      return false;
+    }
+  }
+  return true;
+}
 
 struct ComponentSchema {
   std::string name;
@@ -42,11 +71,19 @@ struct ProgramNote {
   const ComponentSchema* FindComponent(std::string_view name) const;
 };
 
-// Adds one note's description to `note`. InvalidArgument for malformed text: nothing is assumed of it.
+// Adds one note's description to `note`. InvalidArgument for malformed text: nothing is assumed of
+// it. A kind that this release does not know is skipped: what is incompatible changes
+// kFrameworkAbi.
 absl::Status ParseNote(std::string_view description, ProgramNote& note);
 
-// The notes of the running program, found through its program headers. FailedPrecondition when there is no
-// LIVEEXEC_APPLICATION.
+// Adds the notes of one PT_NOTE segment: those of owner "liveexec", and the GNU build id; others
+// are skipped. `alignment` is the segment's p_align. InvalidArgument for malformed or too many
+// notes.
+absl::Status ParseNoteSegment(absl::Span<const char> segment, uint64_t alignment,
+                              ProgramNote& note);
+
+// The notes of the running program, found through its program headers. FailedPrecondition when
+// there is no LIVEEXEC_APPLICATION.
 absl::StatusOr<ProgramNote> OwnProgramNote();
 
 }  // namespace liveexec
@@ -54,8 +91,9 @@ absl::StatusOr<ProgramNote> OwnProgramNote();
 #define LIVEEXEC_STRINGIFY_INNER_(x) #x
 #define LIVEEXEC_STRINGIFY_(x) LIVEEXEC_STRINGIFY_INNER_(x)
 
-// The parentheses of `text` are dropped by the caller: it is a sequence of string literals for the assembler.
-#define LIVEEXEC_NOTE_(text)                       \
+// One note. `text` is a sequence of string literals for the assembler. GNU ld and lld keep SHT_NOTE
+// sections under --gc-sections. Numeric labels may be defined many times in one file.
+#define LIVEEXEC_NOTE_(text)                      \
   asm(".pushsection .note.liveexec,\"a\",@note\n" \
       ".balign 4\n"                               \
       ".long 9\n"                                 \
@@ -68,12 +106,23 @@ absl::StatusOr<ProgramNote> OwnProgramNote();
       "992: .balign 4\n"                          \
       ".popsection")
 
-#define LIVEEXEC_APPLICATION(name, version) \
-  LIVEEXEC_NOTE_("application\\t" name "\\t" version "\\t1")
-#define LIVEEXEC_COMPONENT(name, writes, reads_oldest)                         \
-  LIVEEXEC_NOTE_("component\\t" name "\\t" LIVEEXEC_STRINGIFY_(writes) "\\t" \
-                     LIVEEXEC_STRINGIFY_(reads_oldest))
-#define LIVEEXEC_DROPS_COMPONENT(name) LIVEEXEC_NOTE_("drops\\t" name)
+#define LIVEEXEC_CHECK_NAME_(name) \
+  static_assert(::liveexec::IsNoteName(name), "a liveexec name is 1 to 64 of [a-z0-9_-]")
+
+#define LIVEEXEC_APPLICATION(name, version)                           \
+  LIVEEXEC_CHECK_NAME_(name);                                         \
+  static_assert(::liveexec::IsNoteVersion(version),                   \
+                "a liveexec version is 1 to 64 of [A-Za-z0-9._+~-]"); \
+  LIVEEXEC_NOTE_("application\\t" name "\\t" version                  \
+                 "\\t" LIVEEXEC_STRINGIFY_(LIVEEXEC_FRAMEWORK_ABI))
+#define LIVEEXEC_COMPONENT(name, writes, reads_oldest)                           \
+  LIVEEXEC_CHECK_NAME_(name);                                                    \
+  static_assert((reads_oldest) <= (writes), "a component reads what it writes"); \
+  LIVEEXEC_NOTE_("component\\t" name                                             \
+                 "\\t" LIVEEXEC_STRINGIFY_(writes) "\\t" LIVEEXEC_STRINGIFY_(reads_oldest))
+#define LIVEEXEC_DROPS_COMPONENT(name) \
+  LIVEEXEC_CHECK_NAME_(name);          \
+  LIVEEXEC_NOTE_("drops\\t" name)
 #define LIVEEXEC_SECURITY_EPOCH(epoch) LIVEEXEC_NOTE_("epoch\\t" LIVEEXEC_STRINGIFY_(epoch))
 
 #endif  // LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_

@@ -1,0 +1,169 @@
+// ControlServer: the UNIX socket on which operators ask for upgrades, and get their answers.
+//
+//   ControlServer::Handlers handlers = {.status = [&] { return Status(); }, ...};
+//   auto server = std::make_unique<ControlServer>("/run/echo/control", std::move(handlers));
+//   // as a component: Initialize (fresh start) listens, Rehydrate takes over what the old program
+//   had while (...) {
+//     std::vector<pollfd> fds = {...};
+//     server->AppendPollFds(fds);
+//     poll(fds, min(own deadline, server->UntilDeadline()));
+//     server->Handle(fds);
+//   }
+//
+// It owns no thread: whoever polls drives it (the upgrader's conductor). It never blocks: answers
+// that the kernel does not take at once are buffered. Not thread-safe: the conductor calls it, or
+// the main thread while the conductor is parked. Handlers run inside Handle; they may call the Send
+// functions.
+//
+// It is a component itself, named "liveexec-control": the listener, each connection with its
+// half-read request and its half-sent answer, and who waits for the upgrade's result cross to the
+// new program, which answers.
+//
+//   quiesced (Quiesce to Resume):       Handle does nothing; Send functions buffer, SendProgress
+//   drops rehydrated (Rehydrate to Activate): the same, except that SendProgress buffers
+//
+// Who may ask: root and our own user, by SO_PEERCRED, for each connection and again for each
+// request; everyone else gets E_PERM. Limits: Options. The socket's file is 0600 in a directory of
+// ours that is closed to others. It stays in place across upgrades and is unlinked by the
+// destructor only, if it is still ours.
+#ifndef LIVEEXEC_HANDOFF_CONTROL_SERVER_H_
+#define LIVEEXEC_HANDOFF_CONTROL_SERVER_H_
+
+#include <poll.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "core/unique_fd.h"
+#include "handoff/component.h"
+#include "handoff/control_connection.h"
+#include "handoff/control_frame.h"
+#include "handoff/control_listener.h"
+#include "handoff/journal.h"
+
+namespace liveexec {
+
+class ControlServer final : public Component {
+ public:
+  // Names a connection; the same in the program that comes after an upgrade. Never 0.
+  using ConnectionId = uint64_t;
+
+  // An error that a handler returns is sent to the client with its code (handoff/error_code.h).
+  // Those that are not given answer E_UNSUPPORTED.
+  struct Handlers {
+    std::function<ControlStatus()> status;
+    std::function<std::vector<JournalEntry>(uint32_t limit)>
+        history;  // the oldest first; limit 0: all
+    // Ok: the upgrade was begun, and SendResult or SendError for `requester` will end the request.
+    std::function<absl::Status(ConnectionId requester, const ControlUpgrade&)> upgrade;
+    std::function<absl::Status()> cancel;
+    std::function<absl::Status()> rollback;
+    std::function<absl::StatusOr<std::string>()> doctor;
+  };
+
+  struct Options {
+    size_t max_connections = 64;  // one more gets E_BUSY
+    // A frame must arrive whole this long after its first byte (E_TIMEOUT).
+    absl::Duration frame_deadline = absl::Seconds(10);
+    // A client that takes none of its answer for so long is dropped.
+    absl::Duration send_deadline = absl::Seconds(60);
+    // A client that neither asks nor waits for so long is dropped.
+    absl::Duration idle_deadline = absl::Minutes(5);
+    // Each user may ask so often on average, and so often at once (E_RATE).
+    double requests_per_second = 100;
+    double request_burst = 200;
+    // A monotonic clock; the time since any fixed moment. For tests.
+    std::function<absl::Duration()> clock;
+    // Who is at the other end of a socket; SO_PEERCRED when empty. For tests.
+    std::function<absl::StatusOr<uid_t>(int fd)> peer_uid;
+  };
+
+  // `path` may be empty: then it never listens. Does nothing yet.
+  ControlServer(std::string path, Handlers handlers, Options options);
+  ControlServer(std::string path, Handlers handlers)
+      : ControlServer(std::move(path), std::move(handlers), Options()) {}
+  // Closes everything, and unlinks the socket's file if it is still ours and we serve it: a program
+  // in rehearsal, or between Rehydrate and Activate, leaves it alone.
+  ~ControlServer() override;
+
+  // A server that listens: the constructor, Initialize and Activate. Errors: see ControlListener.
+  static absl::StatusOr<std::unique_ptr<ControlServer>> Listen(std::string path,
+                                                               Handlers handlers) {
+    return Listen(std::move(path), std::move(handlers), Options());
+  }
+  static absl::StatusOr<std::unique_ptr<ControlServer>> Listen(std::string path, Handlers handlers,
+                                                               Options options);
+
+  // What to poll for; entries of others in `fds` stay.
+  void AppendPollFds(std::vector<pollfd>& fds) const;
+  // Does what poll() found possible, and what is due by the clock; skips entries of others. Call it
+  // also when poll() timed out.
+  void Handle(absl::Span<const pollfd> polled);
+  // From now; InfiniteDuration when nothing is due.
+  absl::Duration UntilDeadline() const;
+
+  // For the connection that waits for an upgrade; all do nothing when it is gone or does not wait:
+  // its upgrade goes on, and the journal has the result. SendResult and SendError end the wait.
+  void SendProgress(ConnectionId requester, const ControlProgress& progress);
+  void SendResult(ConnectionId requester, const JournalEntry& entry);
+  void SendError(ConnectionId requester, const absl::Status& error);
+  // Those who wait, in ascending order: a program that was just started learns from it whom to
+  // answer.
+  std::vector<ConnectionId> Waiting() const;
+
+  // Where it listens: after an upgrade, where the old program did. Empty when it does not.
+  const std::string& path() const;
+
+  std::string_view name() const override { return "liveexec-control"; }
+  absl::Status Initialize() override;
+  absl::Status Quiesce() override;
+  absl::Status Export(ExportContext& context) const override;
+  void Resume() override;
+  absl::Status Rehydrate(ImportContext& context) override;
+  void Activate() override;
+
+ private:
+  enum class State { kIdle, kActive, kQuiesced, kRehydrated };
+  using Connections = std::map<ConnectionId, ControlConnection>;
+
+  absl::Duration Now() const;
+  void Accept();
+  void ServeConnection(ControlConnection& connection, short events);
+  void AnswerFrames(ControlConnection& connection);
+  void AnswerFrame(ControlConnection& connection, std::string_view frame);
+  absl::Status MayAsk(const ControlConnection& connection);
+  void Dispatch(ControlConnection& connection, const ControlRequest& request);
+  void BeginUpgrade(ControlConnection& connection, uint64_t request, const ControlUpgrade& upgrade);
+  void SendFinal(ConnectionId requester, ControlResponse response);
+  void CloseOverdue();
+  void FlushAll();
+
+  std::string configured_path_;
+  Handlers handlers_;
+  Options options_;
+  State state_ = State::kIdle;
+  ControlListener listener_;
+  absl::Duration accept_again_ = absl::ZeroDuration();  // after running out of fds
+  ConnectionId next_connection_ = 1;
+  Connections connections_;
+  struct Bucket {
+    double tokens = 0;
+    absl::Duration filled = absl::ZeroDuration();
+  };
+  std::map<uid_t, Bucket> buckets_;  // root and ourselves: at most two
+};
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_CONTROL_SERVER_H_
