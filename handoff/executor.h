@@ -22,6 +22,13 @@ class Executor {
   // would be lost by exec (thread-pool work, resolver calls). The loop goes on running until this is 0, or
   // the quiesce deadline passes and the upgrade is abandoned.
   virtual int OperationsInFlight() { return 0; }
+
+  // Runs now whatever has been posted so far, the tasks behind the one that is running included;
+  // returns whether there was any. Called by an upgrade from within a task of this executor, once
+  // every thread has stopped at such a task: what one thread posted to another that had stopped
+  // before it would otherwise be lost by exec. The upgrade goes round its executors until none of
+  // them has anything, and quiesces the components then.
+  virtual bool RunPosted() { return false; }
 };
 
 }  // namespace liveexec
