@@ -20,12 +20,14 @@ def capnp_library(name, srcs, deps = [], visibility = None):
     )
     native.genrule(
         name = name + "_generated",
-        srcs = [":" + name + "_schemas"],
+        srcs = srcs + [dep + "_schemas" for dep in deps],
         outs = headers + sources,
         # -I. makes absolute imports ("/handoff/x.capnp") resolve from the workspace's root.
         cmd = "capnp compile --import-path=. --src-prefix=. -oc++:$(RULEDIR)/" +
               "../" * len(native.package_name().split("/")) + " " +
-              " ".join(["$(location {})".format(src) for src in srcs]),
+              " ".join(["$(location {})".format(src) for src in srcs]) +
+              # capnp includes imported schemas with <>, which Bazel's quote-only paths do not find.
+              " && sed -i 's|#include <\\(.*[.]capnp[.]h\\)>|#include \"\\1\"|' $(OUTS)",
     )
     native.cc_library(
         name = name,

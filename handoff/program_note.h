@@ -1,17 +1,16 @@
 // The manifest note: what a program says of itself in its ELF file, readable without running it.
 //
-//   LIVEEXEC_APPLICATION("demo-server", "1.0.0");      // once per program: name, version
-//   LIVEEXEC_COMPONENT("keyspace", 2, 1);              // once per component: writes schema 2,
-//   reads 1 to 2 LIVEEXEC_DROPS_COMPONENT("statistics");            // accepts, and ignores, the
-//   state of this former one LIVEEXEC_SECURITY_EPOCH(3);                        // refuses to hand
-//   over to a program of a lower epoch
+//   LIVEEXEC_APPLICATION("demo-server", "1.0.0");  // once per program: name, version
+//   LIVEEXEC_COMPONENT("keyspace", 2, 1);          // once each: writes schema 2, reads 1 to 2
+//   LIVEEXEC_DROPS_COMPONENT("statistics");        // accepts, and ignores, this one's state
+//   LIVEEXEC_SECURITY_EPOCH(3);                    // hands over to no lower epoch
 //
 // Each expands to one ELF note of owner "liveexec" in the allocated section .note.liveexec, at
 // namespace scope of any source file that is linked into the program: of a static library only
 // those files are which define something that the program uses, so a component's note belongs
-// beside its functions. Names and versions are checked by the compiler. A note's description is
-// text: fields separated by '\t', the first of which names the kind. The format is in
-// docs/protocol.md.
+// beside its functions. Names and versions are checked by the compiler; numbers are decimal
+// literals. A note's description is text: fields separated by '\t', the first of which names the
+// kind. The format is in docs/protocol.md.
 #ifndef LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_
 #define LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_
 
