@@ -61,6 +61,7 @@ class ByteQueue {
 
  private:
   void Grow(size_t needed);
+  void Release();  // frees data_
 
   BufferPool* pool_;
   char* data_ = nullptr;

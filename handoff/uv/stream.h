@@ -29,6 +29,7 @@
 #define LIVEEXEC_HANDOFF_UV_STREAM_H_
 
 #include <capnp/any.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include <cstddef>
@@ -115,7 +116,7 @@ class Stream {
   // upgrade happened. Saves a handler that waits for a big request from looking at it again with
   // each packet, and the stream from growing its buffer in steps. Holds for one call; capped at
   // max_unread.
-  void WantInput(size_t at_least) { want_ = at_least; }
+  void WantInput(size_t at_least);
 
   // Stops reading; the kernel then slows the peer down. Carried.
   void PauseReading();
@@ -135,29 +136,34 @@ class Stream {
 
  private:
   friend class StreamLoop;
-  friend struct StreamRecordAccess;
+  friend class StreamImage;
 
-  Stream(StreamLoop* home, UniqueFd fd, uint64_t id);
+  Stream(StreamLoop* home, UniqueFd fd, uint64_t id, uint32_t listener);
   ~Stream() = default;
 
   static void OnPoll(uv_poll_t* handle, int status, int events) noexcept;
   static void OnHandleClosed(uv_handle_t* handle) noexcept;
 
-  // Each may close the stream, so the callers look at closed_ afterwards.
+  bool reading() const;  // whether input is wanted at all
+  absl::Status CheckWritable() const;
+
+  // These call the handler, and each may end with the stream closed.
   void ReadSome();
   void Offer(std::string_view input);
   void OfferUnread();
-  void OnReadResult(ssize_t n, int error);
+  void OnPeerEnd();
   void Flush();
-  void OnFlushed();
+  void Service();  // one visit by the loop's attention list
+  void Finish();   // OnClose, then away: the stream may be deleted
+
+  // These do not call the handler.
+  ssize_t Send(std::string_view first, std::string_view second);
+  void SendPending();
+  void WriteThrough(std::string_view bytes);
   void OnWriteError();
   void DiscardInput();
-  void Service();  // one visit by the loop's attention list
-  void Finish();   // OnClose, then away
   void UpdateInterest();
-  absl::Status CheckWritable() const;
-  absl::Status WriteThrough(std::string_view bytes);
-  ssize_t SendSome(std::string_view first, std::string_view second);
+  void WantAttention();
 
   uv_poll_t poll_;
   StreamLoop* const home_;
@@ -168,25 +174,30 @@ class Stream {
   size_t want_ = 0;
   const uint64_t id_;
   UniqueFd fd_;
-  uint32_t listener_ = 0;
+  const uint32_t listener_;
+  int interest_ = 0;  // what uv_poll watches for: UV_READABLE, UV_WRITABLE
   std::string peer_name_;
 
-  int interest_ = 0;      // what uv_poll watches for: UV_READABLE, UV_WRITABLE
-  bool readable_ : 1;     // the fd can be read at all (not the writing end of a pipe)
-  bool writable_ : 1;     // ... written
-  bool socket_ : 1;       // send() with MSG_NOSIGNAL works
-  bool handle_open_ : 1;  // the poll handle is initialized
-  bool opened_ : 1;       // OnOpen was called
-  bool paused_ : 1;
-  bool ended_ : 1;
-  bool blocked_ : 1;       // the kernel's buffer is full: wait until writable
-  bool write_broken_ : 1;  // nobody reads what is written any more
-  bool close_after_flush_ : 1;
-  bool shutdown_wanted_ : 1;
-  bool shutdown_done_ : 1;
-  bool closed_ : 1;
-  bool offer_wanted_ : 1;     // unread input is to be offered by the attention list
-  bool needs_attention_ : 1;  // it is on the attention list
+  // What the fd can do.
+  bool readable_ = true;
+  bool writable_ = true;
+  bool socket_ = true;  // send() with MSG_NOSIGNAL, shutdown()
+  // What has happened, and is carried.
+  bool opened_ = false;  // OnOpen was called
+  bool paused_ = false;
+  bool ended_ = false;
+  bool close_after_flush_ = false;
+  bool shutdown_wanted_ = false;
+  bool shutdown_done_ = false;
+  // What is known of this moment only.
+  bool handle_open_ = false;  // the poll handle is initialized and not yet closed
+  bool finished_ = false;     // OnClose has returned
+  bool closed_ = false;
+  bool blocked_ = false;          // the kernel's buffer is full: wait until it is writable
+  bool write_broken_ = false;     // nobody reads what is written any more
+  bool drain_due_ = false;        // OnDrained is owed once all is sent
+  bool offer_wanted_ = false;     // unread input is to be offered by the attention list
+  bool needs_attention_ = false;  // it is on the attention list
 };
 
 }  // namespace liveexec::uv

@@ -36,7 +36,9 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/unique_fd.h"
 #include "handoff/component.h"
+#include "handoff/uv/images.capnp.h"
 #include "handoff/uv/loop_executor.h"
 #include "handoff/uv/stream.h"
 
@@ -45,8 +47,9 @@ namespace liveexec::uv {
 // Where a server listens.
 struct Listening {
   std::string host;  // numeric; empty for a UNIX socket
-  int port = 0;      // the actual one, never 0 for TCP
+  int port = 0;      // the actual one, not 0 for TCP
   std::string path;  // of a UNIX socket
+  bool open = true;  // false after StopListening
 };
 
 struct StreamServerOptions {
@@ -61,7 +64,6 @@ struct StreamServerOptions {
 };
 
 class Listener;
-class StreamLoop;
 
 class StreamServer final : public Component {
  public:
@@ -107,11 +109,33 @@ class StreamServer final : public Component {
   void Activate() override;
 
  private:
-  class Impl;
+  struct Loop;
+  struct Waiting;
+  struct RetryTimer;
 
-  Options options_;
+  void AddListener(UniqueFd fd, std::string path);
+  absl::Status Listen(UniqueFd fd, std::string path);
+  void OnAccepted(uint32_t listener, UniqueFd fd);
+  void AdoptWaiting(Loop& loop);
+  void Adopt(Loop& loop, Waiting waiting);
+  void OnClosed();
+  void OnStarved();
+  void RetryAccepting();
+  absl::Status ExportStreams(ExportContext& context, image::StreamServer::Builder image) const;
+  absl::Status RehydrateListeners(ImportContext& context, image::StreamServer::Reader image);
+  absl::Status RehydrateStream(ImportContext& context, image::Stream::Reader record, Loop& loop);
+
+  const Options options_;
   std::atomic<size_t> size_{0};
-  std::unique_ptr<Impl> impl_;
+  std::atomic<bool> starved_{false};  // a listener waits for fds
+  bool serving_ = false;
+  bool quiesced_ = false;
+  uint64_t next_id_ = 1;
+  size_t next_loop_ = 0;
+  std::vector<std::unique_ptr<Loop>> loops_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  RetryTimer* retry_;                    // deletes itself when the loop has closed it
+  std::shared_ptr<StreamServer*> self_;  // for tasks on the main thread that may come too late
 };
 
 }  // namespace liveexec::uv

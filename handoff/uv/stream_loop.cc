@@ -1,0 +1,178 @@
+#include "handoff/uv/stream_loop.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "handoff/uv/stream_image.h"
+#include "handoff/uv/uv_error.h"
+
+namespace liveexec::uv {
+
+StreamLoop::StreamLoop(LoopExecutor& executor, Options options)
+    : executor_(executor),
+      options_(std::move(options)),
+      scratch_(std::make_unique_for_overwrite<char[]>(kScratchSize)) {
+  uv_prepare_init(executor.loop(), &prepare_);
+  uv_idle_init(executor.loop(), &idle_);
+  prepare_.data = idle_.data = this;
+  open_handles_ = 2;
+  uv_prepare_start(&prepare_, OnPrepare);
+  uv_unref(reinterpret_cast<uv_handle_t*>(&prepare_));
+}
+
+void StreamLoop::Shutdown() {
+  shut_down_ = true;
+  mode_ = Mode::kServing;  // closing is not refused
+  for (uint64_t id : Ids()) {
+    if (Stream* stream = Find(id)) stream->Close();
+  }
+  while (Stream* stream = TakeAttention()) {
+    if (stream->closed_) stream->Finish();
+  }
+  uv_close(reinterpret_cast<uv_handle_t*>(&prepare_), OnOwnHandleClosed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&idle_), OnOwnHandleClosed);
+}
+
+void StreamLoop::OnOwnHandleClosed(uv_handle_t* handle) noexcept {
+  static_cast<StreamLoop*>(handle->data)->HandleClosed();
+}
+
+void StreamLoop::HandleClosed() {
+  if (--open_handles_ == 0 && shut_down_) delete this;
+}
+
+absl::StatusOr<Stream*> StreamLoop::Make(UniqueFd fd, uint64_t id, uint32_t listener) {
+  if (streams_.contains(id)) {
+    return absl::AlreadyExistsError(absl::StrCat("there are two streams with id ", id));
+  }
+  const int number = fd.get();
+  // No make_unique: the destructor is private. Until the poll handle is open, nothing refers to it.
+  auto* stream = new Stream(this, std::move(fd), id, listener);
+  if (const int error = uv_poll_init(executor_.loop(), &stream->poll_, number); error < 0) {
+    delete stream;
+    return UvError(error, absl::StrCat("uv_poll_init of stream ", id));
+  }
+  stream->poll_.data = stream;
+  stream->handle_open_ = true;
+  ++open_handles_;
+  streams_.emplace(id, stream);
+  stream->handler_ = options_.make_handler(*stream);
+  return stream;
+}
+
+absl::StatusOr<Stream*> StreamLoop::Adopt(UniqueFd fd, uint64_t id, uint32_t listener) {
+  return Make(std::move(fd), id, listener);
+}
+
+absl::StatusOr<Stream*> StreamLoop::Adopt(UniqueFd fd, image::Stream::Reader record) {
+  LIVEEXEC_ASSIGN_OR_RETURN(Stream * stream,
+                            Make(std::move(fd), record.getId(), record.getListener()));
+  LIVEEXEC_RETURN_IF_ERROR(StreamImage::Load(*stream, record));
+  return stream;
+}
+
+void StreamLoop::Begin(Stream& stream) { stream.WantAttention(); }
+
+void StreamLoop::Serve() {
+  mode_ = Mode::kServing;
+  for (uint64_t id : Ids()) {
+    Stream* stream = Find(id);
+    stream->offer_wanted_ = !stream->in_.empty();
+    const bool busy = !stream->opened_ || stream->offer_wanted_ || !stream->out_.empty() ||
+                      stream->close_after_flush_ || stream->shutdown_wanted_;
+    if (busy) {
+      stream->WantAttention();
+    } else {
+      stream->UpdateInterest();
+    }
+  }
+}
+
+void StreamLoop::Quiesce() {
+  // OnClose may close others, which adds to the list: until none is left.
+  for (bool found = true; found;) {
+    found = false;
+    Stream* stream = attention_first_;
+    attention_first_ = attention_last_ = nullptr;
+    while (stream != nullptr) {
+      Stream* next = std::exchange(stream->next_attention_, nullptr);
+      if (stream->closed_) {
+        found = true;
+        stream->Finish();
+      } else {
+        AddAttention(stream);
+      }
+      stream = next;
+    }
+  }
+  mode_before_quiesce_ = std::exchange(mode_, Mode::kQuiesced);
+}
+
+void StreamLoop::Resume() {
+  if (mode_ == Mode::kQuiesced) mode_ = mode_before_quiesce_;
+}
+
+std::vector<uint64_t> StreamLoop::Ids() const {
+  std::vector<uint64_t> ids;
+  ids.reserve(streams_.size());
+  for (const auto& [id, stream] : streams_) {
+    if (!stream->closed_) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+Stream* StreamLoop::Find(uint64_t id) const {
+  auto found = streams_.find(id);
+  return found == streams_.end() || found->second->closed_ ? nullptr : found->second;
+}
+
+void StreamLoop::Forget(Stream& stream) {
+  if (options_.on_closed) options_.on_closed(stream);
+  streams_.erase(stream.id());
+}
+
+void StreamLoop::AddAttention(Stream* stream) {
+  (attention_last_ == nullptr ? attention_first_ : attention_last_->next_attention_) = stream;
+  attention_last_ = stream;
+}
+
+Stream* StreamLoop::TakeAttention() {
+  Stream* stream = attention_first_;
+  if (stream == nullptr) return nullptr;
+  attention_first_ = std::exchange(stream->next_attention_, nullptr);
+  if (attention_first_ == nullptr) attention_last_ = nullptr;
+  stream->needs_attention_ = false;
+  return stream;
+}
+
+void StreamLoop::OnPrepare(uv_prepare_t* handle) noexcept {
+  auto* self = static_cast<StreamLoop*>(handle->data);
+  if (self->attention_first_ != nullptr ||
+      uv_is_active(reinterpret_cast<uv_handle_t*>(&self->idle_)))
+    self->WorkOff();
+}
+
+void StreamLoop::WorkOff() {
+  if (mode_ != Mode::kServing) return;
+  // What is added meanwhile waits for the next iteration, which the idle handle makes come at once.
+  Stream* const last = attention_last_;
+  while (Stream* stream = TakeAttention()) {
+    const bool done = stream == last;
+    stream->Service();
+    if (done) break;
+  }
+  if (attention_first_ != nullptr) {
+    uv_idle_start(&idle_, [](uv_idle_t*) {});
+  } else {
+    uv_idle_stop(&idle_);
+  }
+}
+
+}  // namespace liveexec::uv

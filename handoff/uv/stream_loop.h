@@ -1,0 +1,114 @@
+// StreamLoop: the streams of one component on one loop, and what they share: the buffer that is
+// read into, spare buffers, and the attention list. For the components of this folder; applications
+// see Stream.
+//
+// The attention list holds the streams that have something to do outside of their own events:
+// output written from elsewhere, reading resumed, a close to report. It is worked off once in each
+// iteration, before the loop waits (a prepare handle), so that all output of an iteration is sent
+// at once and no handler is called from inside a call of Stream.
+//
+// Threads: everything on the loop's thread, or on the main thread while that is parked or has not
+// begun. Lifetime: made with new, ended by Shutdown(), which deletes it when libuv has closed its
+// handles.
+#ifndef LIVEEXEC_HANDOFF_UV_STREAM_LOOP_H_
+#define LIVEEXEC_HANDOFF_UV_STREAM_LOOP_H_
+
+#include <uv.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/unique_fd.h"
+#include "handoff/component.h"
+#include "handoff/uv/byte_queue.h"
+#include "handoff/uv/images.capnp.h"
+#include "handoff/uv/loop_executor.h"
+#include "handoff/uv/stream.h"
+
+namespace liveexec::uv {
+
+class StreamLoop {
+ public:
+  struct Options {
+    std::function<std::unique_ptr<StreamHandler>(Stream&)> make_handler;
+    std::function<void(Stream&)> on_closed;  // after OnClose, before the stream is deleted
+    size_t max_unread = size_t{1} << 30;
+    size_t max_pending_output = 0;  // 0: unlimited
+  };
+  enum class Mode {
+    kHeld,  // before Activate: no IO; output is queued
+    kServing,
+    kQuiesced,  // no IO, and no use by the application
+  };
+
+  static constexpr size_t kScratchSize = 64 << 10;
+
+  StreamLoop(LoopExecutor& executor, Options options);
+  StreamLoop(const StreamLoop&) = delete;
+  StreamLoop& operator=(const StreamLoop&) = delete;
+
+  // Closes all streams (OnClose is called) and ends this object.
+  void Shutdown();
+
+  // Makes a stream over `fd`, and its handler. It does nothing until Begin or Serve. The fd is
+  // closed on error.
+  absl::StatusOr<Stream*> Adopt(UniqueFd fd, uint64_t id, uint32_t listener);
+  // The same for a carried one. Anything may be in `record`.
+  absl::StatusOr<Stream*> Adopt(UniqueFd fd, image::Stream::Reader record);
+  // In this iteration's end: OnOpen, then reads. Before Serve: when it comes.
+  void Begin(Stream& stream);
+
+  // Held: all streams begin, carried input is offered, carried output sent, in the loop's next
+  // iteration.
+  void Serve();
+  // Reports the streams that are closed already, so that no other part of the state remembers them;
+  // then forbids use.
+  void Quiesce();
+  void Resume();
+
+  // The ids of all open streams, ascending.
+  std::vector<uint64_t> Ids() const;
+  Stream* Find(uint64_t id) const;
+
+  LoopExecutor& executor() const { return executor_; }
+  Mode mode() const { return mode_; }
+
+ private:
+  friend class Stream;
+
+  ~StreamLoop() = default;
+
+  static void OnPrepare(uv_prepare_t* handle) noexcept;
+  static void OnOwnHandleClosed(uv_handle_t* handle) noexcept;
+  absl::StatusOr<Stream*> Make(UniqueFd fd, uint64_t id, uint32_t listener);
+  void WorkOff();
+  void AddAttention(Stream* stream);
+  Stream* TakeAttention();
+  void HandleClosed();
+  void Forget(Stream& stream);
+
+  LoopExecutor& executor_;
+  const Options options_;
+  Mode mode_ = Mode::kHeld;
+  Mode mode_before_quiesce_ = Mode::kHeld;
+  bool shut_down_ = false;
+  int open_handles_ = 0;
+  uv_prepare_t prepare_;
+  uv_idle_t idle_;  // runs while attention is wanted: the loop then does not wait
+  Stream* attention_first_ = nullptr;
+  Stream* attention_last_ = nullptr;
+  const Stream* dispatching_ = nullptr;  // whose OnInput is running: flushed after it
+  const std::unique_ptr<char[]> scratch_;
+  BufferPool pool_;
+  absl::flat_hash_map<uint64_t, Stream*> streams_;
+};
+
+}  // namespace liveexec::uv
+
+#endif  // LIVEEXEC_HANDOFF_UV_STREAM_LOOP_H_

@@ -1,0 +1,195 @@
+#include "handoff/uv/stream_server.h"
+
+#include <sys/socket.h>
+#include <uv.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "handoff/uv/listener.h"
+#include "handoff/uv/server_loop.h"
+
+namespace liveexec::uv {
+namespace {
+
+// How long accepting rests for want of fds, unless a connection is closed first.
+constexpr uint64_t kRetryMs = 50;
+
+absl::Status Quiesced() {
+  return absl::FailedPreconditionError("the server is quiesced for an upgrade");
+}
+
+}  // namespace
+
+struct StreamServer::RetryTimer {
+  uv_timer_t timer;
+  StreamServer* server;
+};
+
+StreamServer::StreamServer(Options options)
+    : options_(std::move(options)),
+      retry_(new RetryTimer{{}, this}),
+      self_(std::make_shared<StreamServer*>(this)) {
+  const StreamLoop::Options stream_options = {
+      .make_handler = options_.make_handler,
+      .on_closed = [this](Stream&) { OnClosed(); },
+      .max_unread = options_.max_unread,
+      .max_pending_output = options_.max_pending_output,
+  };
+  for (LoopExecutor* executor : options_.loops) {
+    loops_.push_back(std::make_unique<Loop>(*executor, new StreamLoop(*executor, stream_options)));
+  }
+  uv_timer_init(options_.loops[0]->loop(), &retry_->timer);
+  retry_->timer.data = retry_;
+}
+
+StreamServer::~StreamServer() {
+  *self_ = nullptr;
+  listeners_.clear();  // closes, but does not unlink: StopListening does
+  uv_close(reinterpret_cast<uv_handle_t*>(&retry_->timer),
+           [](uv_handle_t* handle) { delete static_cast<RetryTimer*>(handle->data); });
+  std::mutex mutex;
+  std::condition_variable done;
+  size_t left = loops_.size() - 1;
+  for (size_t i = 1; i < loops_.size(); ++i) {
+    // Behind all tasks of this server that the loop still has.
+    loops_[i]->executor.Post([&, i] {
+      loops_[i]->streams->Shutdown();
+      std::lock_guard<std::mutex> lock(mutex);
+      if (--left == 0) done.notify_one();
+    });
+  }
+  loops_[0]->streams->Shutdown();
+  std::unique_lock<std::mutex> lock(mutex);
+  done.wait(lock, [&] { return left == 0; });
+}
+
+absl::StatusOr<int> StreamServer::ListenTcp(const std::string& host, int port) {
+  if (quiesced_) return Quiesced();
+  LIVEEXEC_ASSIGN_OR_RETURN(const SocketAddress wanted,
+                            SocketAddress::Resolve(host, port, SOCK_STREAM));
+  LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd fd, ListenOnTcp(wanted, options_.backlog));
+  LIVEEXEC_RETURN_IF_ERROR(Listen(std::move(fd), ""));
+  LIVEEXEC_ASSIGN_OR_RETURN(const SocketAddress bound, listeners_.back()->address());
+  return bound.port();
+}
+
+absl::Status StreamServer::ListenUnix(const std::string& path, mode_t mode) {
+  if (quiesced_) return Quiesced();
+  LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd fd, ListenOnUnix(path, mode, options_.backlog));
+  return Listen(std::move(fd), path);
+}
+
+void StreamServer::AddListener(UniqueFd fd, std::string path) {
+  const uint32_t index = static_cast<uint32_t>(listeners_.size());
+  listeners_.push_back(std::make_unique<Listener>(
+      std::move(fd), std::move(path),
+      Listener::Events{
+          .accepted = [this, index](UniqueFd accepted) { OnAccepted(index, std::move(accepted)); },
+          .starved = [this] { OnStarved(); },
+      }));
+}
+
+absl::Status StreamServer::Listen(UniqueFd fd, std::string path) {
+  AddListener(std::move(fd), std::move(path));
+  absl::Status status = listeners_.back()->Open(options_.loops[0]->loop());
+  if (status.ok() && serving_) status = listeners_.back()->Start();
+  if (!status.ok()) listeners_.pop_back();
+  return status;
+}
+
+void StreamServer::StopListening() {
+  if (quiesced_) return;
+  for (auto& listener : listeners_) listener->Stop();
+}
+
+std::vector<Listening> StreamServer::listening() const {
+  std::vector<Listening> all;
+  for (const auto& listener : listeners_) {
+    Listening& one = all.emplace_back();
+    one.path = listener->path();
+    one.open = listener->fd() >= 0;
+    if (!one.open || !one.path.empty()) continue;
+    if (auto address = listener->address(); address.ok()) {
+      one.host = address->host();
+      one.port = address->port();
+    }
+  }
+  return all;
+}
+
+void StreamServer::OnAccepted(uint32_t listener, UniqueFd fd) {
+  Loop& loop = *loops_[next_loop_++ % loops_.size()];
+  Waiting waiting = {next_id_++, listener, std::move(fd)};
+  size_.fetch_add(1, std::memory_order_relaxed);
+  if (&loop == loops_[0].get()) return Adopt(loop, std::move(waiting));
+  // Not into the task: an upgrade may come before it runs, and must find the fd (Export).
+  if (loop.AddWaiting(std::move(waiting)))
+    loop.executor.Post([this, &loop] { AdoptWaiting(loop); });
+}
+
+void StreamServer::AdoptWaiting(Loop& loop) {
+  for (Waiting& waiting : loop.TakeWaiting()) Adopt(loop, std::move(waiting));
+}
+
+void StreamServer::Adopt(Loop& loop, Waiting waiting) {
+  auto stream = loop.streams->Adopt(std::move(waiting.fd), waiting.id, waiting.listener);
+  if (stream.ok()) {
+    loop.streams->Begin(**stream);
+  } else {
+    OnClosed();  // epoll has no memory left: the connection is closed
+  }
+}
+
+void StreamServer::OnClosed() {
+  size_.fetch_sub(1, std::memory_order_relaxed);
+  if (!starved_.load(std::memory_order_relaxed) || !starved_.exchange(false)) return;
+  loops_[0]->executor.Post([self = self_] {
+    if (*self != nullptr) (*self)->RetryAccepting();
+  });
+}
+
+void StreamServer::OnStarved() {
+  starved_ = true;
+  uv_timer_start(
+      &retry_->timer,
+      [](uv_timer_t* timer) { static_cast<RetryTimer*>(timer->data)->server->RetryAccepting(); },
+      kRetryMs, 0);
+}
+
+void StreamServer::RetryAccepting() {
+  if (!serving_ || quiesced_) return;
+  for (auto& listener : listeners_) {
+    if (listener->starved()) listener->Start().IgnoreError();
+  }
+}
+
+void StreamServer::ForEach(absl::FunctionRef<void(Stream&, StreamHandler&)> visit) {
+  for (const auto& loop : loops_) {
+    for (uint64_t id : loop->streams->Ids()) {
+      if (Stream* stream = loop->streams->Find(id)) visit(*stream, stream->handler());
+    }
+  }
+}
+
+void StreamServer::ForEachOn(LoopExecutor& executor,
+                             absl::FunctionRef<void(Stream&, StreamHandler&)> visit) {
+  for (const auto& loop : loops_) {
+    if (&loop->executor != &executor) continue;
+    for (uint64_t id : loop->streams->Ids()) {
+      if (Stream* stream = loop->streams->Find(id)) visit(*stream, stream->handler());
+    }
+  }
+}
+
+Stream* StreamServer::Find(LoopExecutor& executor, uint64_t id) {
+  for (const auto& loop : loops_) {
+    if (&loop->executor == &executor) return loop->streams->Find(id);
+  }
+  return nullptr;
+}
+
+}  // namespace liveexec::uv

@@ -1,0 +1,133 @@
+// The part of StreamServer that an upgrade calls.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "handoff/uv/listener.h"
+#include "handoff/uv/server_loop.h"
+#include "handoff/uv/stream_image.h"
+#include "handoff/uv/stream_server.h"
+
+namespace liveexec::uv {
+
+absl::Status StreamServer::Quiesce() {
+  for (auto& loop : loops_) loop->streams->Quiesce();
+  quiesced_ = true;
+  return absl::OkStatus();
+}
+
+void StreamServer::Resume() {
+  quiesced_ = false;
+  for (auto& loop : loops_) loop->streams->Resume();
+}
+
+absl::Status StreamServer::Export(ExportContext& context) const {
+  auto image = context.InitRoot<image::StreamServer>();
+  image.setNextId(next_id_);
+  image.setLoops(static_cast<uint32_t>(loops_.size()));
+  auto listeners = image.initListeners(static_cast<unsigned>(listeners_.size()));
+  for (unsigned i = 0; i < listeners_.size(); ++i) {
+    const Listener& listener = *listeners_[i];
+    listeners[i].setPath(listener.path());
+    listeners[i].setStopped(listener.fd() < 0);
+    if (listener.fd() >= 0) {
+      LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("listener", i, listener.fd()));
+    }
+  }
+  return ExportStreams(context, image);
+}
+
+absl::Status StreamServer::ExportStreams(ExportContext& context,
+                                         image::StreamServer::Builder image) const {
+  struct Entry {
+    uint64_t id;
+    uint32_t loop;
+    const Stream* stream;  // null: it waits to be adopted
+    const Waiting* waiting;
+  };
+  std::vector<Entry> entries;
+  entries.reserve(size());
+  for (uint32_t i = 0; i < loops_.size(); ++i) {
+    Loop& loop = *loops_[i];
+    for (uint64_t id : loop.streams->Ids()) {
+      entries.push_back({id, i, loop.streams->Find(id), nullptr});
+    }
+    std::lock_guard<std::mutex> lock(loop.mutex);
+    for (const Waiting& waiting : loop.waiting)
+      entries.push_back({waiting.id, i, nullptr, &waiting});
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return a.id < b.id; });
+  auto records = image.initStreams(static_cast<unsigned>(entries.size()));
+  for (unsigned i = 0; i < entries.size(); ++i) {
+    const Entry& entry = entries[i];
+    image::Stream::Builder record = records[i];
+    record.setLoop(entry.loop);
+    if (entry.stream != nullptr) {
+      LIVEEXEC_RETURN_IF_ERROR(StreamImage::Save(*entry.stream, record, context));
+    } else {
+      record.setId(entry.id);
+      record.setListener(entry.waiting->listener);
+      LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("stream", entry.id, entry.waiting->fd.get()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamServer::Rehydrate(ImportContext& context) {
+  LIVEEXEC_ASSIGN_OR_RETURN(const auto image, context.Root<image::StreamServer>());
+  LIVEEXEC_RETURN_IF_ERROR(RehydrateListeners(context, image));
+  next_id_ = std::max<uint64_t>(image.getNextId(), 1);
+  // With as many loops as before each connection stays with its own, else they are dealt out anew.
+  const bool same = image.getLoops() == loops_.size();
+  for (image::Stream::Reader record : image.getStreams()) {
+    const size_t index = same ? record.getLoop() : next_loop_++;
+    LIVEEXEC_RETURN_IF_ERROR(RehydrateStream(context, record, *loops_[index % loops_.size()]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamServer::RehydrateListeners(ImportContext& context,
+                                              image::StreamServer::Reader image) {
+  const auto listeners = image.getListeners();
+  for (unsigned i = 0; i < listeners.size(); ++i) {
+    UniqueFd fd;
+    if (!listeners[i].getStopped()) {
+      LIVEEXEC_ASSIGN_OR_RETURN(fd, context.TakeFd("listener", i));
+    }
+    AddListener(std::move(fd), listeners[i].getPath());
+    if (listeners[i].getStopped()) continue;
+    LIVEEXEC_RETURN_IF_ERROR(
+        Annotate(listeners_.back()->Open(options_.loops[0]->loop()), absl::StrCat("listener ", i)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamServer::RehydrateStream(ImportContext& context, image::Stream::Reader record,
+                                           Loop& loop) {
+  const uint64_t id = record.getId();
+  if (id == 0 || record.getListener() >= listeners_.size()) {
+    return absl::DataLossError(absl::StrCat("stream ", id, " has an impossible record"));
+  }
+  next_id_ = std::max(next_id_, id + 1);
+  LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd fd, context.TakeFd("stream", id));
+  size_.fetch_add(1, std::memory_order_relaxed);
+  auto stream = loop.streams->Adopt(std::move(fd), record);
+  if (!stream.ok() && loop.streams->Find(id) == nullptr) size_.fetch_sub(1);
+  return stream.status();
+}
+
+void StreamServer::Activate() {
+  serving_ = true;
+  for (auto& listener : listeners_) {
+    if (listener->fd() >= 0) listener->Start().IgnoreError();
+  }
+  loops_[0]->streams->Serve();
+  for (size_t i = 1; i < loops_.size(); ++i) {
+    // On its own thread: in a fresh start the loop is running already.
+    loops_[i]->executor.Post([streams = loops_[i]->streams] { streams->Serve(); });
+  }
+}
+
+}  // namespace liveexec::uv
