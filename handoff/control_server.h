@@ -47,6 +47,7 @@
 #include "absl/types/span.h"
 #include "core/unique_fd.h"
 #include "handoff/component.h"
+#include "handoff/control.capnp.h"
 #include "handoff/control_connection.h"
 #include "handoff/control_frame.h"
 #include "handoff/control_listener.h"
@@ -138,21 +139,36 @@ class ControlServer final : public Component {
   using Connections = std::map<ConnectionId, ControlConnection>;
 
   absl::Duration Now() const;
-  void Accept();
-  void ServeConnection(ControlConnection& connection, short events);
+  absl::StatusOr<uid_t> PeerOf(int fd) const;
+  // The peer's user, if it may ask at all.
+  absl::StatusOr<uid_t> CheckPeer(int fd) const;
+  absl::Status TakeToken(uid_t user);
+  void AcceptAll();
+  void Welcome(UniqueFd fd);
+  void Serve(ControlConnection& connection, short events);
   void AnswerFrames(ControlConnection& connection);
   void AnswerFrame(ControlConnection& connection, std::string_view frame);
-  absl::Status MayAsk(const ControlConnection& connection);
   void Dispatch(ControlConnection& connection, const ControlRequest& request);
   void BeginUpgrade(ControlConnection& connection, uint64_t request, const ControlUpgrade& upgrade);
-  void SendFinal(ConnectionId requester, ControlResponse response);
+  void Acknowledge(ControlConnection& connection, uint64_t request, const absl::Status& status);
+  // Queues, and sends what can be sent if we serve.
+  void Send(ControlConnection& connection, const ControlResponse& response);
+  void SendError(ControlConnection& connection, uint64_t request, const absl::Status& error);
+  // For a waiting connection: ends its wait.
+  void EndWait(ConnectionId requester, ControlResponse response);
+  ControlConnection* FindWaiting(ConnectionId requester);
+  absl::Duration DeadlineOf(const ControlConnection& connection) const;
   void CloseOverdue();
-  void FlushAll();
+  void Sweep();
+  absl::Status RehydrateConnections(control::ServerImage::Reader image, ImportContext& context);
 
   std::string configured_path_;
   Handlers handlers_;
   Options options_;
   State state_ = State::kIdle;
+  bool owns_file_ = false;   // the destructor unlinks the socket's file
+  bool unanswered_ = false;  // whole frames may wait that poll() knows nothing of
+  int handling_ = 0;         // depth of Handle: a handler may call it
   ControlListener listener_;
   absl::Duration accept_again_ = absl::ZeroDuration();  // after running out of fds
   ConnectionId next_connection_ = 1;
