@@ -29,9 +29,8 @@ std::optional<int> ErrnoOf(const absl::Status& status) {
 absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
   absl::Status annotated(status.code(), absl::StrCat(View(context), ": ", status.message()));
-  status.ForEachPayload([&](absl::string_view type, const absl::Cord& value) {
-    annotated.SetPayload(type, value);
-  });
+  status.ForEachPayload(
+      [&](absl::string_view type, const absl::Cord& value) { annotated.SetPayload(type, value); });
   return annotated;
 }
 

@@ -1,4 +1,5 @@
-// Errors that carry the system's errno, so that a caller can tell ENOSPC from EPERM without parsing text.
+// Errors that carry the system's errno, so that a caller can tell ENOSPC from EPERM without parsing
+// text.
 #ifndef LIVEEXEC_CORE_ERROR_H_
 #define LIVEEXEC_CORE_ERROR_H_
 
@@ -9,8 +10,8 @@
 
 namespace liveexec {
 
-// A status made from `error` (an errno value, positive) whose text is "<what>: <strerror>" and whose errno
-// ErrnoOf() gives back.
+// A status made from `error` (an errno value, positive) whose text is "<what>: <strerror>" and
+// whose errno ErrnoOf() gives back.
 absl::Status ErrnoError(int error, std::string_view what);
 
 // The errno that `status` was made from, or nothing.
@@ -22,10 +23,10 @@ absl::Status Annotate(const absl::Status& status, std::string_view context);
 }  // namespace liveexec
 
 // Returns from the enclosing function when `expression` (an absl::Status) is not ok.
-#define LIVEEXEC_RETURN_IF_ERROR(expression)                                   \
-  do {                                                                         \
+#define LIVEEXEC_RETURN_IF_ERROR(expression)                                    \
+  do {                                                                          \
     if (::absl::Status liveexec_status_ = (expression); !liveexec_status_.ok()) \
-      return liveexec_status_;                                                 \
+      return liveexec_status_;                                                  \
   } while (false)
 
 #define LIVEEXEC_CONCAT_INNER_(a, b) a##b

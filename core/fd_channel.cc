@@ -37,8 +37,7 @@ std::vector<UniqueFd> TakeFds(const struct msghdr& message) {
 
 absl::StatusOr<FdChannelEnds> CreateFdChannel(Syscalls& syscalls) {
   int ends[2];
-  int result =
-      syscalls.Socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends);
+  int result = syscalls.Socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends);
   if (result < 0) return ErrnoError(-result, "socketpair for the fd channel");
   FdChannelEnds channel{UniqueFd(ends[0]), UniqueFd(ends[1])};
   const int size = 8 << 20;

@@ -1,7 +1,8 @@
-// PinnedImage: one executable file, held open so that it stays the same file whatever happens to its name.
+// PinnedImage: one executable file, held open so that it stays the same file whatever happens to
+// its name.
 //
-// O_PATH pins against rename and unlink, not against writing in place: that is what identity() is for, to be
-// compared again right before the exec.
+// O_PATH pins against rename and unlink, not against writing in place: that is what identity() is
+// for, to be compared again right before the exec.
 #ifndef LIVEEXEC_CORE_PINNED_IMAGE_H_
 #define LIVEEXEC_CORE_PINNED_IMAGE_H_
 

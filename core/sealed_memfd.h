@@ -1,10 +1,11 @@
-// Sealed memfds: files in memory that nobody can change any more, so that what was checked stays checked.
+// Sealed memfds: files in memory that nobody can change any more, so that what was checked stays
+// checked.
 //
 // Old program:  MemfdWriter::Create, Append..., Seal -> an fd to hand over.
 // New program:  SealedMapping::Open(fd) -> the bytes, after the seals have been looked at.
 //
-// A memfd that somebody could still write, shrink or grow is refused: reading a mapping that shrinks is SIGBUS, and
-// one that changes after its checksum was verified is worse.
+// A memfd that somebody could still write, shrink or grow is refused: reading a mapping that
+// shrinks is SIGBUS, and one that changes after its checksum was verified is worse.
 #ifndef LIVEEXEC_CORE_SEALED_MEMFD_H_
 #define LIVEEXEC_CORE_SEALED_MEMFD_H_
 
@@ -26,7 +27,8 @@ class MemfdWriter {
   // Errors carry the errno: ENFILE, EMFILE, ENOMEM.
   static absl::StatusOr<MemfdWriter> Create(Syscalls& syscalls, const char* name);
 
-  // Errors carry the errno: ENOSPC, ENOMEM; EFBIG when RLIMIT_FSIZE is in the way (the caller blocks SIGXFSZ).
+  // Errors carry the errno: ENOSPC, ENOMEM; EFBIG when RLIMIT_FSIZE is in the way (the caller
+  // blocks SIGXFSZ).
   absl::Status Append(absl::Span<const uint8_t> bytes);
   // Overwrites bytes that were appended before.
   absl::Status WriteAt(uint64_t offset, absl::Span<const uint8_t> bytes);
@@ -46,8 +48,8 @@ class MemfdWriter {
 // A read-only private mapping of a sealed memfd. Move-only; unmaps in its destructor.
 class SealedMapping {
  public:
-  // `fd` is borrowed and may be closed afterwards. FailedPrecondition: a seal is missing. The mapping is left out
-  // of core dumps: images hold what the application holds, secrets included.
+  // `fd` is borrowed and may be closed afterwards. FailedPrecondition: a seal is missing. The
+  // mapping is left out of core dumps: images hold what the application holds, secrets included.
   static absl::StatusOr<SealedMapping> Open(Syscalls& syscalls, int fd);
 
   SealedMapping() = default;

@@ -1,11 +1,13 @@
 // Syscalls: every system call of the crossing, behind one narrow interface.
 //
-// Each function is the call of the same name: it returns what the kernel returns, or -errno. EINTR never comes
-// back: calls that can be repeated are repeated here, once for all. Nothing else is interpreted.
+// Each function is the call of the same name: it returns what the kernel returns, or -errno. EINTR
+// never comes back: calls that can be repeated are repeated here, once for all. Nothing else is
+// interpreted.
 //
-// Production code gets Syscalls::Kernel(); tests pass an implementation that fails the call they are about.
-// Stateless and thread-safe. Async-signal-safe too, which the rollback handler needs (rollback.cc uses the raw
-// calls all the same: it must not depend on a vtable that a wild write may have reached).
+// Production code gets Syscalls::Kernel(); tests pass an implementation that fails the call they
+// are about. Stateless and thread-safe. Async-signal-safe too, which the rollback handler needs
+// (rollback.cc uses the raw calls all the same: it must not depend on a vtable that a wild write
+// may have reached).
 #ifndef LIVEEXEC_CORE_SYSCALLS_H_
 #define LIVEEXEC_CORE_SYSCALLS_H_
 
@@ -43,7 +45,8 @@ class Syscalls {
   virtual int Setsockopt(int fd, int level, int option, const void* value, socklen_t size);
   virtual int Getsockopt(int fd, int level, int option, void* value, socklen_t* size);
   virtual int CloseRange(unsigned first, unsigned last, unsigned flags);
-  virtual int Sigprocmask(int how, const sigset_t* set, sigset_t* old);  // the calling thread's mask
+  virtual int Sigprocmask(int how, const sigset_t* set,
+                          sigset_t* old);  // the calling thread's mask
   virtual int Sigpending(sigset_t* set);
   virtual int Getrlimit(int resource, struct rlimit* limit);
   virtual int Setrlimit(int resource, const struct rlimit* limit);

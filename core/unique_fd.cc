@@ -1,7 +1,8 @@
 #include "core/unique_fd.h"
 
-#include <cerrno>
 #include <unistd.h>
+
+#include <cerrno>
 
 namespace liveexec {
 

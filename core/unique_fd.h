@@ -5,7 +5,8 @@
 //   Use(fd.get());  // an `int fd` parameter is borrowed, never owned
 //
 // Move-only, no implicit conversion to int. Not thread-safe, like any value.
-// After exec() no destructor has run: what must not cross is CLOEXEC, which every fd here is from birth.
+// After exec() no destructor has run: what must not cross is CLOEXEC, which every fd here is from
+// birth.
 #ifndef LIVEEXEC_CORE_UNIQUE_FD_H_
 #define LIVEEXEC_CORE_UNIQUE_FD_H_
 
@@ -34,8 +35,8 @@ class UniqueFd {
   // Gives the number away; the caller owns it now.
   [[nodiscard]] int release() { return std::exchange(fd_, -1); }
 
-  // Closes what is owned, then owns `fd`. close() is never retried: on Linux the number is free even when
-  // close() fails with EINTR, and by then may belong to another thread.
+  // Closes what is owned, then owns `fd`. close() is never retried: on Linux the number is free
+  // even when close() fails with EINTR, and by then may belong to another thread.
   void reset(int fd = -1);
 
  private:

@@ -14,21 +14,26 @@
 //     }
 //     void Activate() override { ... }
 //   };
-//   LIVEEXEC_COMPONENT("counter", 2, 1);  // writes schema 2, reads 1 and 2: see handoff/program_note.h
+//   LIVEEXEC_COMPONENT("counter", 2, 1);  // writes schema 2, reads 1 and 2: see
+//   handoff/program_note.h
 //
-// The calls and their order. All come on the main executor's thread while every other registered thread is
-// parked (so a component may touch the state of any of them), except that in a fresh start nothing is parked.
+// The calls and their order. All come on the main executor's thread while every other registered
+// thread is parked (so a component may touch the state of any of them), except that in a fresh
+// start nothing is parked.
 //
 //   fresh start:              Initialize, Activate
 //   upgrade, old program:     Quiesce, Export, then exec; or Resume when the upgrade is abandoned
-//   upgrade, new program:     Rehydrate (Initialize when the old program had no such component), SelfCheck,
+//   upgrade, new program:     Rehydrate (Initialize when the old program had no such component),
+//   SelfCheck,
 //                             commit, Activate
-//   rehearsal, old program:   Export (between callbacks, without Quiesce: the program goes on serving)
-//   rehearsal, new program:   Rehydrate onto stand-in fds, SelfCheck; then the process ends
+//   rehearsal, old program:   Export (between callbacks, without Quiesce: the program goes on
+//   serving) rehearsal, new program:   Rehydrate onto stand-in fds, SelfCheck; then the process
+//   ends
 //
-// Export is const and changes nothing, not even the fds (no O_NONBLOCK, no seek): an upgrade may be abandoned
-// after it. Rehydrate must not serve: no byte is read or written before Activate. Exceptions that leave
-// Export, Rehydrate or SelfCheck are caught and count as errors; kj exceptions from malformed images as well.
+// Export is const and changes nothing, not even the fds (no O_NONBLOCK, no seek): an upgrade may be
+// abandoned after it. Rehydrate must not serve: no byte is read or written before Activate.
+// Exceptions that leave Export, Rehydrate or SelfCheck are caught and count as errors; kj
+// exceptions from malformed images as well.
 #ifndef LIVEEXEC_HANDOFF_COMPONENT_H_
 #define LIVEEXEC_HANDOFF_COMPONENT_H_
 
@@ -48,8 +53,8 @@ namespace liveexec {
 
 // A fd that a component wants carried. The component keeps ownership; the number is borrowed.
 struct CarriedFd {
-  std::string role;         // what it is to its component: "listener", "client"
-  uint64_t number = 0;      // which one of that role
+  std::string role;     // what it is to its component: "listener", "client"
+  uint64_t number = 0;  // which one of that role
   int fd = -1;
 };
 
@@ -63,8 +68,8 @@ class ExportContext {
     return message_.initRoot<Schema>();
   }
 
-  // Lists `fd` (borrowed, open, >= 0) to be carried under (role, number). The pair must be unique within the
-  // component: AlreadyExists otherwise, found when the fd table is built.
+  // Lists `fd` (borrowed, open, >= 0) to be carried under (role, number). The pair must be unique
+  // within the component: AlreadyExists otherwise, found when the fd table is built.
   absl::Status CarryFd(std::string_view role, int fd) { return CarryFd(role, 0, fd); }
   absl::Status CarryFd(std::string_view role, uint64_t number, int fd);
 
@@ -88,7 +93,8 @@ class FdSource {
   virtual absl::StatusOr<UniqueFd> Take(std::string_view component, std::string_view role,
                                         uint64_t number) = 0;
   // The numbers carried under (component, role) and not yet taken, ascending.
-  virtual std::vector<uint64_t> Numbers(std::string_view component, std::string_view role) const = 0;
+  virtual std::vector<uint64_t> Numbers(std::string_view component,
+                                        std::string_view role) const = 0;
 };
 
 // What a component is rebuilt from. Lives for one Rehydrate call; not thread-safe.
@@ -102,8 +108,8 @@ class ImportContext {
         fds_(fds),
         rehearsal_(rehearsal) {}
 
-  // The root that Export wrote, read in place: valid until Rehydrate returns. DataLoss when the component
-  // wrote none.
+  // The root that Export wrote, read in place: valid until Rehydrate returns. DataLoss when the
+  // component wrote none.
   template <typename Schema>
   absl::StatusOr<typename Schema::Reader> Root() {
     if (message_ == nullptr) return NoRoot();
@@ -122,8 +128,8 @@ class ImportContext {
   // The schema version of the program that wrote the image (see LIVEEXEC_COMPONENT).
   uint32_t schema_version() const { return schema_version_; }
 
-  // True in a rehearsal: the fds are stand-ins of the same kinds, nobody is at their other ends, and the
-  // process ends after SelfCheck. Most components need not care.
+  // True in a rehearsal: the fds are stand-ins of the same kinds, nobody is at their other ends,
+  // and the process ends after SelfCheck. Most components need not care.
   bool rehearsal() const { return rehearsal_; }
 
  private:

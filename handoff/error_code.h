@@ -9,9 +9,10 @@
 
 namespace liveexec {
 
-// A status whose CodeOf() is `code` ("E_NOENT"; the list is in docs/errors.md). `message` is one sentence
-// that says what is wrong and what to do.
-absl::Status CodedError(std::string_view code, absl::StatusCode status_code, std::string_view message);
+// A status whose CodeOf() is `code` ("E_NOENT"; the list is in docs/errors.md). `message` is one
+// sentence that says what is wrong and what to do.
+absl::Status CodedError(std::string_view code, absl::StatusCode status_code,
+                        std::string_view message);
 
 // `status` with `code`, unless it has one already: the one nearest to the cause wins.
 absl::Status WithCode(const absl::Status& status, std::string_view code);

@@ -1,8 +1,8 @@
 // Executor: what the framework needs to know of an event loop.
 //
-// The upgrade has work to do on the application's own threads, between callbacks: stop them, export their
-// state, exec. An Executor is the one door to such a thread. liveexec::uv::LoopExecutor is the one for
-// libuv; examples/ shows one for plain epoll.
+// The upgrade has work to do on the application's own threads, between callbacks: stop them, export
+// their state, exec. An Executor is the one door to such a thread. liveexec::uv::LoopExecutor is
+// the one for libuv; examples/ shows one for plain epoll.
 #ifndef LIVEEXEC_HANDOFF_EXECUTOR_H_
 #define LIVEEXEC_HANDOFF_EXECUTOR_H_
 
@@ -14,13 +14,14 @@ class Executor {
  public:
   virtual ~Executor() = default;
 
-  // Runs `task` on the loop's thread, between two callbacks, soon. Tasks run in the order in which they were
-  // posted. Any thread may call it, the loop's own included; it never runs `task` before it returns.
+  // Runs `task` on the loop's thread, between two callbacks, soon. Tasks run in the order in which
+  // they were posted. Any thread may call it, the loop's own included; it never runs `task` before
+  // it returns.
   virtual void Post(absl::AnyInvocable<void() &&> task) = 0;
 
-  // Called on the loop's thread while an upgrade wants to stop it: how many operations are in flight that
-  // would be lost by exec (thread-pool work, resolver calls). The loop goes on running until this is 0, or
-  // the quiesce deadline passes and the upgrade is abandoned.
+  // Called on the loop's thread while an upgrade wants to stop it: how many operations are in
+  // flight that would be lost by exec (thread-pool work, resolver calls). The loop goes on running
+  // until this is 0, or the quiesce deadline passes and the upgrade is abandoned.
   virtual int OperationsInFlight() { return 0; }
 
   // Runs now whatever has been posted so far, the tasks behind the one that is running included;

@@ -6,10 +6,14 @@ namespace liveexec {
 
 std::string_view OutcomeName(Outcome outcome) {
   switch (outcome) {
-    case Outcome::kAbandoned: return "abandoned";
-    case Outcome::kCommitted: return "committed";
-    case Outcome::kRolledBack: return "rolled back";
-    case Outcome::kResurrected: return "resurrected";
+    case Outcome::kAbandoned:
+      return "abandoned";
+    case Outcome::kCommitted:
+      return "committed";
+    case Outcome::kRolledBack:
+      return "rolled back";
+    case Outcome::kResurrected:
+      return "resurrected";
   }
   return "unknown";
 }

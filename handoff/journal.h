@@ -19,26 +19,26 @@ enum class Outcome : uint8_t {
 std::string_view OutcomeName(Outcome outcome);  // "abandoned", ...
 
 struct PhaseTime {
-  std::string phase;        // PhaseName()
-  int64_t start_ns = 0;     // CLOCK_MONOTONIC
+  std::string phase;     // PhaseName()
+  int64_t start_ns = 0;  // CLOCK_MONOTONIC
   int64_t duration_ns = 0;
 };
 
 struct JournalEntry {
-  uint64_t upgrade = 0;        // 1, 2, ...: counts every attempt of this process
-  std::string trigger;         // "signal", "control", "api"
-  std::string binary;          // the candidate's path
+  uint64_t upgrade = 0;  // 1, 2, ...: counts every attempt of this process
+  std::string trigger;   // "signal", "control", "api"
+  std::string binary;    // the candidate's path
   std::string from_version;
-  std::string to_version;      // empty when the candidate could not be read
+  std::string to_version;  // empty when the candidate could not be read
   Outcome outcome = Outcome::kAbandoned;
-  std::string code;            // "" for kCommitted, else "E_NOENT", ... (handoff/error_code.h)
-  std::string message;         // one sentence for the operator; empty for kCommitted
-  std::string failed_phase;    // PhaseName() of the phase that failed, or empty
+  std::string code;             // "" for kCommitted, else "E_NOENT", ... (handoff/error_code.h)
+  std::string message;          // one sentence for the operator; empty for kCommitted
+  std::string failed_phase;     // PhaseName() of the phase that failed, or empty
   int64_t started_unix_ns = 0;  // CLOCK_REALTIME
-  int64_t blackout_ns = 0;     // quiesce to serving again; 0 when there was none
-  uint32_t pid = 0;            // of the process that ended up serving
-  uint32_t fds = 0;            // carried
-  uint64_t state_bytes = 0;    // all images
+  int64_t blackout_ns = 0;      // quiesce to serving again; 0 when there was none
+  uint32_t pid = 0;             // of the process that ended up serving
+  uint32_t fds = 0;             // carried
+  uint64_t state_bytes = 0;     // all images
   std::vector<std::string> fds_left_behind;  // "17 eventfd (no role)", at most 64
   std::vector<PhaseTime> phases;
 };

@@ -94,12 +94,17 @@ void AddBuildId(std::string_view description, ProgramNote& note) {
   }
 }
 
-// Cuts `size` bytes, padded to `alignment`, off the front of `rest`. The last one's padding may be
-// missing.
-bool TakePadded(std::string_view& rest, uint32_t size, size_t alignment, std::string_view& taken) {
+size_t AlignUp(size_t size, size_t alignment) {
+  return (size + alignment - 1) / alignment * alignment;
+}
+
+// Cuts `size` bytes, and the padding that follows the first `offset + size` bytes of a note, off
+// the front of `rest`. The last one's padding may be missing.
+bool TakePadded(std::string_view& rest, size_t offset, uint32_t size, size_t alignment,
+                std::string_view& taken) {
   if (size > rest.size()) return false;
   taken = rest.substr(0, size);
-  size_t padded = (static_cast<size_t>(size) + alignment - 1) / alignment * alignment;
+  size_t padded = AlignUp(offset + size, alignment) - offset;
   rest.remove_prefix(std::min(padded, rest.size()));
   return true;
 }
@@ -157,8 +162,9 @@ absl::Status ParseNoteSegment(absl::Span<const char> segment, uint64_t alignment
     std::memcpy(&header, rest.data(), sizeof(header));
     rest.remove_prefix(sizeof(header));
     std::string_view owner, description;
-    if (!TakePadded(rest, header.n_namesz, padding, owner) ||
-        !TakePadded(rest, header.n_descsz, padding, description)) {
+    // The header is 12 bytes, so in a note aligned to 8 a name of 4 needs no padding.
+    if (!TakePadded(rest, sizeof(header), header.n_namesz, padding, owner) ||
+        !TakePadded(rest, 0, header.n_descsz, padding, description)) {
       return Malformed("a note is longer than its segment");
     }
     if (owner == kOwner && header.n_type == kTextNote) {

@@ -5,15 +5,16 @@
 //   auto upgrader = liveexec::Upgrader::Create(executor, {.control_socket = "/run/echo/control"});
 //   MyComponent component(...);
 //   (*upgrader)->Register(component);
-//   if (auto status = (*upgrader)->Start(); !status.ok()) Die(status);   // fresh, or rehydrated and committed
-//   uv_run(&loop, UV_RUN_DEFAULT);                                       // serve; SIGHUP upgrades
+//   if (auto status = (*upgrader)->Start(); !status.ok()) Die(status);   // fresh, or rehydrated
+//   and committed uv_run(&loop, UV_RUN_DEFAULT);                                       // serve;
+//   SIGHUP upgrades
 //
-// Threads. Create, Register, Start and the destructor belong to the thread of the main executor. Request and
-// AddThread may be called from any thread.
+// Threads. Create, Register, Start and the destructor belong to the thread of the main executor.
+// Request and AddThread may be called from any thread.
 //
-// The framework has one thread of its own, the conductor. It serves the control socket, takes the upgrade
-// signal, and runs the phases that precede the blackout. The blackout itself runs on the main executor's
-// thread, and so does exec: signals pending on that thread survive.
+// The framework has one thread of its own, the conductor. It serves the control socket, takes the
+// upgrade signal, and runs the phases that precede the blackout. The blackout itself runs on the
+// main executor's thread, and so does exec: signals pending on that thread survive.
 #ifndef LIVEEXEC_HANDOFF_UPGRADER_H_
 #define LIVEEXEC_HANDOFF_UPGRADER_H_
 
@@ -34,22 +35,25 @@
 namespace liveexec {
 
 struct UpgraderOptions {
-  // What an upgrade without a path of its own execs. Empty: the path that this program was started from.
-  // A path, not a pinned file: it is opened anew for each upgrade, so that a renamed-in build is found.
+  // What an upgrade without a path of its own execs. Empty: the path that this program was started
+  // from. A path, not a pinned file: it is opened anew for each upgrade, so that a renamed-in build
+  // is found.
   std::string upgrade_binary;
 
-  // The signal that asks for an upgrade; 0 for none. It is blocked in every thread and read from a signalfd.
+  // The signal that asks for an upgrade; 0 for none. It is blocked in every thread and read from a
+  // signalfd.
   int upgrade_signal = SIGHUP;
 
-  // Where to listen for `liveexec upgrade`; empty for no control socket. Its directory is made 0700 if it is
-  // missing, and must be owned by us and closed to others; the socket is 0600.
+  // Where to listen for `liveexec upgrade`; empty for no control socket. Its directory is made 0700
+  // if it is missing, and must be owned by us and closed to others; the socket is 0600.
   std::string control_socket;
 
-  // Environment variables that the new program gets, besides the usual ones (process_traits.h): names, or
-  // prefixes that end in '*'.
+  // Environment variables that the new program gets, besides the usual ones (process_traits.h):
+  // names, or prefixes that end in '*'.
   std::vector<std::string> allow_environment;
 
-  // The longest that each phase may take; passing one abandons the upgrade (A), or after exec rolls it back (C).
+  // The longest that each phase may take; passing one abandons the upgrade (A), or after exec rolls
+  // it back (C).
   absl::Duration check_deadline = absl::Seconds(10);
   absl::Duration rehearsal_deadline = absl::Seconds(30);
   absl::Duration quiesce_deadline = absl::Seconds(5);
@@ -63,7 +67,7 @@ struct UpgraderOptions {
 };
 
 struct UpgradeRequest {
-  std::string binary;             // empty: UpgraderOptions::upgrade_binary
+  std::string binary;  // empty: UpgraderOptions::upgrade_binary
   std::string trigger = "api";
 };
 
@@ -71,39 +75,41 @@ class ProgramInfo;
 
 class Upgrader {
  public:
-  // Reads the program's own manifest note, takes the process's traits and finds out how it was started.
-  // FailedPrecondition: the program has no LIVEEXEC_APPLICATION note, or there is an Upgrader already.
-  // `main` is borrowed and must outlive the upgrader.
+  // Reads the program's own manifest note, takes the process's traits and finds out how it was
+  // started. FailedPrecondition: the program has no LIVEEXEC_APPLICATION note, or there is an
+  // Upgrader already. `main` is borrowed and must outlive the upgrader.
   static absl::StatusOr<std::unique_ptr<Upgrader>> Create(Executor& main, UpgraderOptions options);
   virtual ~Upgrader() = default;
 
   // True when no program handed anything over: bind sockets, load files.
   virtual bool fresh() const = 0;
 
-  // Registers a component, in the order in which components are to be rehydrated. Borrowed; must outlive the
-  // upgrader. Before Start only. InvalidArgument: bad name, or no LIVEEXEC_COMPONENT note for it in this
-  // program. AlreadyExists: the name is taken.
+  // Registers a component, in the order in which components are to be rehydrated. Borrowed; must
+  // outlive the upgrader. Before Start only. InvalidArgument: bad name, or no LIVEEXEC_COMPONENT
+  // note for it in this program. AlreadyExists: the name is taken.
   virtual absl::Status Register(Component& component) = 0;
 
-  // A further thread that an upgrade must park. Borrowed until RemoveThread, which waits until no upgrade
-  // uses it. See Crew in handoff/crew.h for threads that end with a scope.
+  // A further thread that an upgrade must park. Borrowed until RemoveThread, which waits until no
+  // upgrade uses it. See Crew in handoff/crew.h for threads that end with a scope.
   virtual void AddThread(Executor& executor) = 0;
   virtual void RemoveThread(Executor& executor) = 0;
 
-  // Fresh: initializes and activates all components. After an exec: rehydrates, checks, commits, activates.
-  // A failure of the latter does not return: the old program is started again from the same state.
+  // Fresh: initializes and activates all components. After an exec: rehydrates, checks, commits,
+  // activates. A failure of the latter does not return: the old program is started again from the
+  // same state.
   virtual absl::Status Start() = 0;
 
-  // Asks for an upgrade. `done` runs on the main executor if, and only if, this program goes on serving: the
-  // upgrade was abandoned, or was refused because another one is under way. If it commits, the new program's
-  // journal has the answer. May be called from any thread.
+  // Asks for an upgrade. `done` runs on the main executor if, and only if, this program goes on
+  // serving: the upgrade was abandoned, or was refused because another one is under way. If it
+  // commits, the new program's journal has the answer. May be called from any thread.
   using Done = absl::AnyInvocable<void(const JournalEntry&) &&>;
   virtual void Request(UpgradeRequest request, Done done) = 0;
 
   // What became of the upgrades so far; main thread only.
   virtual const Journal& journal() const = 0;
 
-  // How many upgrades this process has committed. 0 in a program that was started, not handed over to.
+  // How many upgrades this process has committed. 0 in a program that was started, not handed over
+  // to.
   virtual uint64_t generation() const = 0;
 };
 

@@ -1,0 +1,48 @@
+// Attempt: one upgrade under way in the old program. It moves from thread to thread (conductor,
+// preparing thread, main), always owned by exactly one of them.
+#ifndef LIVEEXEC_HANDOFF_ATTEMPT_H_
+#define LIVEEXEC_HANDOFF_ATTEMPT_H_
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/fd_channel.h"
+#include "handoff/flight_recorder.h"
+#include "handoff/image_file.h"
+#include "handoff/journal.h"
+#include "handoff/open_fds.h"
+#include "handoff/parking.h"
+#include "handoff/phase.h"
+#include "handoff/program_file.h"
+#include "handoff/upgrader.h"
+
+namespace liveexec {
+
+struct Attempt {
+  UpgradeRequest request;
+  Upgrader::Done done;
+  uint64_t requester = 0;  // the control connection that waits; 0: none
+  absl::Duration blackout_budget;
+  bool allow_downgrade = false;
+
+  JournalEntry entry;
+  PhaseMachine phases;
+  // Cancelled by the conductor, when the deadline passes or somebody asks for it.
+  std::shared_ptr<BlackoutTicket> ticket = std::make_shared<BlackoutTicket>();
+
+  // Made by the phases, in their order.
+  std::optional<PinnedProgram> candidate;  // Checking
+  std::vector<OpenFd> open_fds;            // Checking
+  std::unique_ptr<FdInspector> inspector;  // Checking; has seen open_fds
+  ImageStamp stamp;                        // Guarding
+  FdChannelEnds channel;                   // Guarding
+  FlightRecorder recorder;                 // Guarding
+  int64_t blackout_start_ns = 0;           // Quiescing
+};
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_ATTEMPT_H_

@@ -1,0 +1,74 @@
+// The conductor: the framework's own thread. An event loop over the control socket, the upgrade
+// signal and tasks that are posted to it; so it is parked for a blackout like any other thread.
+#ifndef LIVEEXEC_HANDOFF_CONDUCTOR_H_
+#define LIVEEXEC_HANDOFF_CONDUCTOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "core/unique_fd.h"
+#include "handoff/control_server.h"
+#include "handoff/executor.h"
+
+namespace liveexec {
+
+class Conductor : public Executor {
+ public:
+  // `control` is borrowed and may be null. `on_signal` is called on the conductor's thread for
+  // `upgrade_signal` (0: none), which must be blocked in every thread. Errors carry the errno.
+  static absl::StatusOr<std::unique_ptr<Conductor>> Create(ControlServer* control,
+                                                           int upgrade_signal,
+                                                           std::function<void()> on_signal);
+  ~Conductor() override { Stop(); }
+
+  // Starts the thread, all signals blocked.
+  void Start();
+  // Stops and joins it. Tasks that were not run, or come later, are dropped.
+  void Stop();
+
+  void Post(absl::AnyInvocable<void() &&> task) override;
+
+  // Conductor thread only. While false, the upgrade signal stays pending: one that arrives during
+  // an upgrade asks for another one after it, in whichever program serves then.
+  void set_take_signal(bool take) { take_signal_ = take; }
+
+  // Conductor thread only: calls `task` on it, `delay` from now. At most one; replaces the one
+  // before.
+  void SetTimer(absl::Duration delay, absl::AnyInvocable<void() &&> task);
+  void CancelTimer() { timer_ = nullptr; }
+
+ private:
+  Conductor(ControlServer* control, std::function<void()> on_signal)
+      : control_(control), on_signal_(std::move(on_signal)) {}
+
+  void Run();
+  void RunTasks();
+  void TakeSignal();
+  void RunTimer();
+  int PollTimeoutMs() const;
+
+  ControlServer* control_;
+  std::function<void()> on_signal_;
+  UniqueFd wake_;    // eventfd
+  UniqueFd signal_;  // signalfd
+  bool take_signal_ = true;
+  absl::AnyInvocable<void() &&> timer_;
+  int64_t timer_due_ns_ = 0;  // CLOCK_MONOTONIC
+
+  std::mutex mutex_;
+  std::vector<absl::AnyInvocable<void() &&>> tasks_;
+  bool stop_ = false;
+
+  std::thread thread_;
+};
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_CONDUCTOR_H_

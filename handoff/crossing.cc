@@ -1,0 +1,134 @@
+#include "handoff/crossing.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "handoff/error_code.h"
+#include "handoff/exporter.h"
+#include "handoff/guarded_call.h"
+#include "handoff/launcher.h"
+
+namespace liveexec {
+namespace {
+
+constexpr size_t kMaxLeftBehind = 64;  // named in the journal
+
+// The blackout of one attempt.
+class Blackout {
+ public:
+  Blackout(Program& program, Attempt& attempt) : program_(program), attempt_(attempt) {}
+
+  absl::Status Run() {
+    LIVEEXEC_RETURN_IF_ERROR(Quiesce());
+    LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kExporting));
+    Exporter exporter(program_.syscalls, *attempt_.inspector, program_.note);
+    LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, exporter.Export(program_.components));
+    LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kSealing));
+    attempt_.entry.fds_left_behind = LeftBehind(attempt_.open_fds, exported.fds, kMaxLeftBehind);
+    LIVEEXEC_ASSIGN_OR_RETURN(Sealed sealed,
+                              exporter.Seal(std::move(exported), attempt_.stamp, MakeManifest()));
+    LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kSending));
+    LIVEEXEC_ASSIGN_OR_RETURN(Sent sent,
+                              exporter.Send(std::move(sealed), std::move(attempt_.channel),
+                                            attempt_.recorder.fd(), program_.own_image->fd()));
+    LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kExecuting));
+    return Exec(sent);
+  }
+
+  // Undoes Quiesce, in reverse order.
+  void Resume() {
+    for (size_t i = quiesced_; i > 0; --i) {
+      Component* component = program_.components[i - 1];
+      // There is nothing better to do with an exception than to go on resuming the others.
+      (void)GuardedCall("resume", [&] {
+        component->Resume();
+        return absl::OkStatus();
+      });
+    }
+  }
+
+ private:
+  absl::Status Quiesce() {
+    for (Component* component : program_.components) {
+      // Counted before the call: a Quiesce that failed half-way is resumed too.
+      ++quiesced_;
+      absl::Status status =
+          GuardedCall(absl::StrCat("quiesce component ", std::string(component->name())),
+                      [&] { return component->Quiesce(); });
+      if (!status.ok()) return WithCode(status, "E_QUIESCE");
+    }
+    return absl::OkStatus();
+  }
+
+  // The budget is looked at between the phases.
+  absl::Status Enter(Phase phase) {
+    int64_t spent = MonotonicNs() - attempt_.blackout_start_ns;
+    if (absl::Nanoseconds(spent) > attempt_.blackout_budget) {
+      return CodedError("E_TIMEOUT", absl::StatusCode::kDeadlineExceeded,
+                        absl::StrCat("the blackout took ", spent / 1000, " us before ",
+                                     std::string(PhaseName(phase)), ", more than its budget of ",
+                                     absl::ToInt64Microseconds(attempt_.blackout_budget), " us"));
+    }
+    attempt_.phases.Enter(phase, attempt_.entry);
+    attempt_.recorder.NotePhase(phase);
+    return absl::OkStatus();
+  }
+
+  Manifest MakeManifest() {
+    Manifest manifest;
+    manifest.framework_abi = program_.note.framework_abi;
+    manifest.application = program_.note.application;
+    manifest.version = program_.note.version;
+    manifest.generation = program_.generation;
+    manifest.upgrade_binary = program_.DefaultBinary();
+    manifest.process_started_unix_ns = program_.process_started_unix_ns;
+    manifest.blackout_start_ns = attempt_.blackout_start_ns;
+    manifest.traits = program_.traits;
+    manifest.current = attempt_.entry;
+    std::lock_guard lock(program_.mutex);
+    manifest.upgrades_attempted = program_.attempts;
+    manifest.history.assign(program_.journal.entries().begin(), program_.journal.entries().end());
+    return manifest;
+  }
+
+  absl::Status Exec(const Sent& sent) {
+    LIVEEXEC_RETURN_IF_ERROR(Unchanged(program_.syscalls, *attempt_.candidate));
+    Launch launch{.program = attempt_.candidate->image.fd(),
+                  .channel = sent.channel.receiver.get(),
+                  .mode = StartMode::kUpgrade,
+                  .nonce = attempt_.stamp.nonce,
+                  .traits = &program_.traits};
+    auto defaults = DefaultAllowedEnvironment();
+    std::vector<std::string> allowed(defaults.begin(), defaults.end());
+    const auto& more = program_.options.allow_environment;
+    allowed.insert(allowed.end(), more.begin(), more.end());
+    launch.environment = FilterEnvironment(program_.traits.environment, allowed);
+    for (const OpenFd& one : attempt_.open_fds) {
+      if (one.inheritable) launch.inheritable.push_back(one.fd);
+    }
+    return Execute(program_.syscalls, launch);
+  }
+
+  Program& program_;
+  Attempt& attempt_;
+  size_t quiesced_ = 0;
+};
+
+}  // namespace
+
+absl::Status Cross(Program& program, Attempt& attempt) {
+  attempt.blackout_start_ns = MonotonicNs();
+  absl::Status parked = program.parking.Park(program.options.quiesce_deadline);
+  if (absl::IsUnavailable(parked)) return parked;
+  if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
+  Blackout blackout(program, attempt);
+  absl::Status status = blackout.Run();
+  blackout.Resume();
+  program.parking.Release();
+  attempt.entry.blackout_ns = MonotonicNs() - attempt.blackout_start_ns;
+  return status;
+}
+
+}  // namespace liveexec

@@ -1,0 +1,120 @@
+#include "handoff/exporter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "handoff/error_code.h"
+#include "handoff/guarded_call.h"
+
+namespace liveexec {
+namespace {
+
+std::string FdName(const std::string& component, const CarriedFd& carried) {
+  return absl::StrCat(component, "/", carried.role, "/", carried.number);
+}
+
+}  // namespace
+
+absl::StatusOr<Exported> Exporter::Export(absl::Span<Component* const> components) {
+  Exported exported;
+  for (Component* component : components) {
+    LIVEEXEC_RETURN_IF_ERROR(WithCode(ExportOne(*component, exported), "E_EXPORT"));
+  }
+  return exported;
+}
+
+absl::Status Exporter::ExportOne(Component& component, Exported& exported) {
+  Exported::Part part;
+  part.name = std::string(component.name());
+  const ComponentSchema* schema = note_.FindComponent(part.name);
+  if (schema != nullptr) part.schema_version = schema->writes;
+  part.context = std::make_unique<ExportContext>();
+  LIVEEXEC_RETURN_IF_ERROR(GuardedCall(absl::StrCat("export component ", part.name),
+                                       [&] { return component.Export(*part.context); }));
+  LIVEEXEC_RETURN_IF_ERROR(AddFds(part.name, *part.context, exported));
+  exported.parts.push_back(std::move(part));
+  return absl::OkStatus();
+}
+
+absl::Status Exporter::AddFds(const std::string& name, const ExportContext& context,
+                              Exported& exported) {
+  for (const CarriedFd& carried : context.fds()) {
+    auto identity = inspector_.Inspect(carried.fd);
+    if (!identity.ok()) {
+      return WithCode(Annotate(identity.status(), absl::StrCat("carry ", FdName(name, carried))),
+                      "E_FD");
+    }
+    if (std::string_view why = WhyNotCarriable(identity->kind); !why.empty()) {
+      return CodedError("E_FD", absl::StatusCode::kFailedPrecondition,
+                        absl::StrCat(FdName(name, carried), ": ", std::string(why)));
+    }
+    exported.entries.push_back(
+        {.component = name, .role = carried.role, .number = carried.number, .identity = *identity});
+    exported.fds.push_back(carried.fd);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Sealed> Exporter::Seal(Exported exported, const ImageStamp& stamp,
+                                      Manifest manifest) {
+  Sealed sealed;
+  for (Exported::Part& part : exported.parts) {
+    ComponentRecord record{.name = part.name,
+                           .schema_version = part.schema_version,
+                           .has_image = part.context->has_root()};
+    if (record.has_image) {
+      std::string file_name = absl::StrCat("liveexec-", part.name);
+      auto image = WriteImage(syscalls_, file_name.c_str(), stamp, part.context->message());
+      if (!image.ok()) {
+        return WithCode(Annotate(image.status(), absl::StrCat("write the image of ", part.name)),
+                        "E_MEMORY");
+      }
+      record.length = image->length;
+      record.checksum = image->checksum;
+      sealed.state_bytes += image->length;
+      sealed.images.push_back(*std::move(image));
+    }
+    manifest.components.push_back(std::move(record));
+  }
+  manifest.fds = std::move(exported.entries);
+  manifest.current.fds = static_cast<uint32_t>(manifest.fds.size());
+  manifest.current.state_bytes = sealed.state_bytes;
+  capnp::MallocMessageBuilder message;
+  WriteManifest(manifest, message.initRoot<image::Manifest>());
+  auto written = WriteImage(syscalls_, "liveexec-manifest", stamp, message);
+  if (!written.ok()) return WithCode(Annotate(written.status(), "write the manifest"), "E_MEMORY");
+  sealed.manifest = *std::move(written);
+  sealed.fds = std::move(exported.fds);
+  return sealed;
+}
+
+absl::StatusOr<Sent> Exporter::Send(Sealed sealed, FdChannelEnds channel, int recorder,
+                                    int own_program) {
+  Sent sent;
+  auto send = [&](absl::Span<const int> batch) {
+    absl::Status status = SendFdBatch(syscalls_, channel.sender.get(), batch);
+    if (!status.ok()) {
+      return WithCode(Annotate(status, absl::StrCat("batch ", sent.batches)), "E_FDPUSH");
+    }
+    ++sent.batches;
+    return absl::OkStatus();
+  };
+  // The order of BootstrapFd.
+  LIVEEXEC_RETURN_IF_ERROR(send({sealed.manifest.fd.get(), recorder, own_program}));
+  std::vector<int> fds;
+  fds.reserve(sealed.images.size() + sealed.fds.size());
+  for (const WrittenImage& image : sealed.images) fds.push_back(image.fd.get());
+  fds.insert(fds.end(), sealed.fds.begin(), sealed.fds.end());
+  absl::Span<const int> left(fds);
+  while (!left.empty()) {
+    size_t count = std::min(left.size(), kFdsPerBatch);
+    LIVEEXEC_RETURN_IF_ERROR(send(left.subspan(0, count)));
+    left.remove_prefix(count);
+  }
+  sent.channel = std::move(channel);
+  return sent;
+}
+
+}  // namespace liveexec

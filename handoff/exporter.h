@@ -1,0 +1,81 @@
+// The exporter: from quiesced components to a channel that holds everything. Knows nothing of the
+// receiver; the two agree on docs/protocol.md.
+//
+// Each step takes the value that the step before it made, so the order cannot be changed by
+// accident. No step changes anything that the old program needs to go on: dropping any of these
+// values is all it takes to abandon the upgrade.
+#ifndef LIVEEXEC_HANDOFF_EXPORTER_H_
+#define LIVEEXEC_HANDOFF_EXPORTER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "core/fd_channel.h"
+#include "core/syscalls.h"
+#include "core/unique_fd.h"
+#include "handoff/component.h"
+#include "handoff/fd_table.h"
+#include "handoff/flight_recorder.h"
+#include "handoff/image_file.h"
+#include "handoff/manifest.h"
+#include "handoff/program_note.h"
+
+namespace liveexec {
+
+// What the components wrote: still in this process's memory.
+struct Exported {
+  struct Part {
+    std::string name;
+    uint32_t schema_version = 0;
+    std::unique_ptr<ExportContext> context;
+  };
+  std::vector<Part> parts;
+  std::vector<FdEntry> entries;
+  std::vector<int> fds;  // as entries; borrowed from the components
+};
+
+// What is in sealed memfds now.
+struct Sealed {
+  std::vector<WrittenImage> images;  // of those components that wrote one, in order
+  WrittenImage manifest;
+  std::vector<int> fds;  // borrowed
+  uint64_t state_bytes = 0;
+};
+
+// What stands in the channel. The components still have everything as well.
+struct Sent {
+  FdChannelEnds channel;
+  size_t batches = 0;
+};
+
+class Exporter {
+ public:
+  // All borrowed. `note` is this program's own.
+  Exporter(Syscalls& syscalls, FdInspector& inspector, const ProgramNote& note)
+      : syscalls_(syscalls), inspector_(inspector), note_(note) {}
+
+  // Calls Export on each. E_EXPORT: one failed or threw. E_FD: an fd cannot be carried.
+  absl::StatusOr<Exported> Export(absl::Span<Component* const> components);
+
+  // Writes and seals the images, completes `manifest` (components, fds, sizes in its `current`) and
+  // seals it. E_MEMORY.
+  absl::StatusOr<Sealed> Seal(Exported exported, const ImageStamp& stamp, Manifest manifest);
+
+  // Fills `channel`: the bootstrap batch, then images and fds, 252 to a batch. E_FDPUSH.
+  absl::StatusOr<Sent> Send(Sealed sealed, FdChannelEnds channel, int recorder, int own_program);
+
+ private:
+  absl::Status ExportOne(Component& component, Exported& exported);
+  absl::Status AddFds(const std::string& name, const ExportContext& context, Exported& exported);
+
+  Syscalls& syscalls_;
+  FdInspector& inspector_;
+  const ProgramNote& note_;
+};
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_EXPORTER_H_

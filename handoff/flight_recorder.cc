@@ -1,0 +1,160 @@
+#include "handoff/flight_recorder.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+
+namespace liveexec {
+namespace {
+
+constexpr size_t kPageSize = 4096;
+static_assert(sizeof(FlightRecord) <= kPageSize);
+
+template <size_t kSize>
+void CopyText(std::string_view text, char (&to)[kSize]) {
+  size_t length = std::min(text.size(), kSize - 1);
+  memcpy(to, text.data(), length);
+  to[length] = '\0';
+}
+
+template <size_t kSize>
+std::string BoundedText(const char (&from)[kSize]) {
+  return std::string(from, strnlen(from, kSize));
+}
+
+absl::StatusOr<FlightRecord*> MapRecord(Syscalls& syscalls, int fd) {
+  int error = 0;
+  void* page = syscalls.Mmap(kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, &error);
+  if (page == nullptr) return ErrnoError(-error, "map the flight recorder");
+  return static_cast<FlightRecord*>(page);
+}
+
+}  // namespace
+
+absl::StatusOr<FlightRecorder> FlightRecorder::Create(Syscalls& syscalls) {
+  UniqueFd fd(syscalls.MemfdCreate("liveexec-recorder", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd) return ErrnoError(-fd.get(), "memfd_create for the flight recorder");
+  if (int result = syscalls.Ftruncate(fd.get(), kPageSize); result < 0) {
+    return ErrnoError(-result, "size the flight recorder");
+  }
+  LIVEEXEC_ASSIGN_OR_RETURN(FlightRecord * record, MapRecord(syscalls, fd.get()));
+  record->magic = FlightRecord::kMagic;
+  record->phase = static_cast<uint32_t>(Phase::kExecuting);
+  return FlightRecorder(std::move(fd), record);
+}
+
+absl::StatusOr<FlightRecorder> FlightRecorder::Adopt(Syscalls& syscalls, UniqueFd fd) {
+  struct stat file;
+  if (int result = syscalls.Fstat(fd.get(), &file); result < 0) {
+    return ErrnoError(-result, "fstat the flight recorder");
+  }
+  if (file.st_size != kPageSize) return absl::DataLossError("the flight recorder has a wrong size");
+  LIVEEXEC_ASSIGN_OR_RETURN(FlightRecord * record, MapRecord(syscalls, fd.get()));
+  FlightRecorder recorder(std::move(fd), record);
+  if (record->magic != FlightRecord::kMagic) {
+    return absl::DataLossError("the flight recorder's page is not one of ours");
+  }
+  return recorder;
+}
+
+FlightRecorder::FlightRecorder(FlightRecorder&& other) noexcept
+    : fd_(std::move(other.fd_)), record_(std::exchange(other.record_, nullptr)) {}
+
+FlightRecorder& FlightRecorder::operator=(FlightRecorder&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(record_, other.record_);
+  return *this;
+}
+
+FlightRecorder::~FlightRecorder() {
+  if (record_ != nullptr) ::munmap(record_, kPageSize);
+}
+
+void FlightRecorder::NotePhase(Phase phase) {
+  record_->phase = static_cast<uint32_t>(phase);
+  int64_t& start = record_->phase_start_ns[static_cast<size_t>(phase)];
+  if (start == 0) start = MonotonicNs();
+}
+
+int64_t FlightRecorder::PhaseStart(Phase phase) const {
+  return record_->phase_start_ns[static_cast<size_t>(phase)];
+}
+
+void FlightRecorder::NoteComponent(std::string_view name) { CopyText(name, record_->component); }
+
+void FlightRecorder::NoteFailure(FailureKind kind, std::string_view code,
+                                 std::string_view message) {
+  CopyText(code, record_->code);
+  CopyText(message, record_->message);
+  record_->failure_kind = static_cast<uint32_t>(kind);
+}
+
+FlightReport FlightRecorder::Report() const {
+  FlightReport report;
+  uint32_t phase = record_->phase;
+  if (phase < kPhaseCount) report.phase = static_cast<Phase>(phase);
+  report.failure = static_cast<FailureKind>(record_->failure_kind);
+  report.signal = record_->signal;
+  report.address = record_->address;
+  report.instruction = record_->instruction;
+  report.component = BoundedText(record_->component);
+  report.code = BoundedText(record_->code);
+  report.message = BoundedText(record_->message);
+  return report;
+}
+
+std::string FlightReport::Code() const {
+  if (!code.empty()) return code;
+  switch (failure) {
+    case FailureKind::kStatus:
+      return "E_INTERNAL";
+    case FailureKind::kSignal:
+      return "E_CRASH";
+    case FailureKind::kDeadline:
+      return "E_TIMEOUT";
+    case FailureKind::kExit:
+      return "E_EXIT";
+    case FailureKind::kNone:
+      break;
+  }
+  return "E_KILLED";
+}
+
+std::string FlightReport::Sentence() const {
+  std::string where = absl::StrCat(" while ", std::string(PhaseName(phase)));
+  if (!component.empty()) absl::StrAppend(&where, " component ", component);
+  switch (failure) {
+    case FailureKind::kStatus:
+      return absl::StrCat("the new program refused", where, ": ", message);
+    case FailureKind::kSignal: {
+      const char* name = sigabbrev_np(signal);
+      std::string text = absl::StrCat("the new program crashed", where, ": SIG",
+                                      name != nullptr ? name : absl::StrCat(signal));
+      if (signal == SIGSEGV || signal == SIGBUS) {
+        absl::StrAppend(&text, " at address 0x", absl::Hex(address));
+      }
+      if (instruction != 0) {
+        absl::StrAppend(&text, ", instruction at offset 0x", absl::Hex(instruction));
+      }
+      if (!message.empty()) absl::StrAppend(&text, " (", message, ")");
+      return text;
+    }
+    case FailureKind::kDeadline:
+      return absl::StrCat("the new program did not finish in time", where,
+                          "; raise rehydrate_deadline if it needs longer");
+    case FailureKind::kExit:
+      return absl::StrCat("the new program called exit", where);
+    case FailureKind::kNone:
+      break;
+  }
+  return absl::StrCat("the new program was killed", where);
+}
+
+}  // namespace liveexec

@@ -1,0 +1,49 @@
+#include "handoff/open_fds.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+
+namespace liveexec {
+
+absl::StatusOr<std::vector<OpenFd>> ListOpenFds(Syscalls& syscalls, FdInspector& inspector) {
+  std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc/self/fd"), closedir);
+  if (directory == nullptr) return ErrnoError(errno, "open /proc/self/fd");
+  std::vector<OpenFd> open;
+  while (const struct dirent* entry = readdir(directory.get())) {
+    OpenFd one;
+    if (!absl::SimpleAtoi(entry->d_name, &one.fd)) continue;
+    if (one.fd <= 2 || one.fd == dirfd(directory.get())) continue;
+    int flags = syscalls.Fcntl(one.fd, F_GETFD, 0);
+    if (flags < 0) continue;  // Closed meanwhile by another thread.
+    one.inheritable = (flags & FD_CLOEXEC) == 0;
+    auto identity = inspector.Inspect(one.fd);
+    if (!identity.ok()) continue;
+    one.kind = identity->kind;
+    open.push_back(one);
+  }
+  std::sort(open.begin(), open.end(), [](const OpenFd& a, const OpenFd& b) { return a.fd < b.fd; });
+  return open;
+}
+
+std::vector<std::string> LeftBehind(absl::Span<const OpenFd> open, absl::Span<const int> carried,
+                                    size_t limit) {
+  absl::flat_hash_set<int> carried_fds(carried.begin(), carried.end());
+  std::vector<std::string> names;
+  for (const OpenFd& one : open) {
+    if (names.size() == limit) break;
+    if (carried_fds.contains(one.fd)) continue;
+    names.push_back(absl::StrCat(one.fd, " ", std::string(FdKindName(one.kind))));
+  }
+  return names;
+}
+
+}  // namespace liveexec

@@ -1,0 +1,53 @@
+// Program: what the parts of the framework share about the running program. One per Upgrader.
+#ifndef LIVEEXEC_HANDOFF_PROGRAM_H_
+#define LIVEEXEC_HANDOFF_PROGRAM_H_
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/pinned_image.h"
+#include "core/process_traits.h"
+#include "core/syscalls.h"
+#include "handoff/component.h"
+#include "handoff/executor.h"
+#include "handoff/fd_table.h"
+#include "handoff/journal.h"
+#include "handoff/parking.h"
+#include "handoff/program_note.h"
+#include "handoff/upgrader.h"
+
+namespace liveexec {
+
+struct Program {
+  Program(Syscalls& kernel, Executor& main_executor) : syscalls(kernel), main(main_executor) {}
+
+  // Constant once Start has returned.
+  Syscalls& syscalls;
+  Executor& main;
+  UpgraderOptions options;
+  ProgramNote note;
+  ProcessTraits traits;  // as at boot, of the first program in the row
+  std::optional<PinnedImage> own_image;
+  std::vector<Component*> components;  // in the order of registration
+  uint64_t generation = 0;
+  int64_t started_unix_ns = 0;          // this program
+  int64_t process_started_unix_ns = 0;  // the first program in the row
+
+  Parking parking;
+
+  // Guarded by `mutex`: the conductor answers from them, the main thread writes them.
+  mutable std::mutex mutex;
+  Journal journal;
+  uint64_t attempts = 0;
+
+  // Where an upgrade without a path of its own goes.
+  std::string DefaultBinary() const {
+    return options.upgrade_binary.empty() ? own_image->path() : options.upgrade_binary;
+  }
+};
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_PROGRAM_H_

@@ -1,0 +1,291 @@
+#include "handoff/rollback.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <exception>
+#include <iterator>
+
+#include "handoff/error_code.h"
+#include "handoff/inheritance.h"
+
+// The start of this program's file mapping, defined by the linker.
+extern "C" const char __executable_start;
+extern char** environ;
+
+namespace liveexec {
+namespace {
+
+constexpr int kFatalSignals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+constexpr size_t kHandlerStackSize = 64 << 10;
+constexpr int kExitStatus = 120;
+
+struct ArmedState {
+  volatile sig_atomic_t armed = 0;
+  pid_t pid = 0;  // a forked child must not exec the old program
+  int channel = -1;
+  int old_program = -1;
+  FlightRecord* record = nullptr;
+  char** arguments = nullptr;
+  char** environment = nullptr;  // prepared for the old program
+  char variable[128] = {};       // its LIVEEXEC_CHANNEL
+  void* handler_stack = nullptr;
+  int timer = -1;  // the kernel's id
+  struct sigaction replaced[std::size(kFatalSignals)];
+};
+
+ArmedState state;
+
+int DeadlineSignal() { return SIGRTMAX; }
+
+bool IsArmedHere() { return state.armed != 0 && getpid() == state.pid; }
+
+// The point of no return of a rollback. All signals stay blocked across the exec: one that arrives
+// in the middle must wait for the old program, not kill the process.
+void ExecOldProgram() {
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, nullptr);
+  syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
+  fcntl(state.channel, F_SETFD, 0);
+  syscall(SYS_execveat, state.old_program, "", state.arguments, state.environment, AT_EMPTY_PATH);
+  _exit(kExitStatus);
+}
+
+void NoteFailureOnce(FailureKind kind) {
+  if (state.record->failure_kind == 0) state.record->failure_kind = static_cast<uint32_t>(kind);
+}
+
+uint64_t InstructionOffset(const void* context) {
+  const auto* machine = &static_cast<const ucontext_t*>(context)->uc_mcontext;
+#if defined(__x86_64__)
+  auto instruction = static_cast<uint64_t>(machine->gregs[REG_RIP]);
+#elif defined(__aarch64__)
+  auto instruction = static_cast<uint64_t>(machine->pc);
+#else
+  (void)machine;
+  return 0;
+#endif
+  auto start = reinterpret_cast<uint64_t>(&__executable_start);
+  return instruction > start ? instruction - start : 0;
+}
+
+void OnSignal(int number, siginfo_t* info, void* context) {
+  if (!IsArmedHere()) {
+    // A child that the application forked: let it die of the signal.
+    signal(number, SIG_DFL);
+    raise(number);
+    return;
+  }
+  FlightRecord* record = state.record;
+  if (number == DeadlineSignal()) {
+    NoteFailureOnce(FailureKind::kDeadline);
+  } else {
+    NoteFailureOnce(FailureKind::kSignal);
+    record->signal = number;
+    record->signal_code = info->si_code;
+    record->address = reinterpret_cast<uint64_t>(info->si_addr);
+    record->instruction = InstructionOffset(context);
+  }
+  ExecOldProgram();
+}
+
+void OnExit() {
+  if (!IsArmedHere()) return;
+  NoteFailureOnce(FailureKind::kExit);
+  ExecOldProgram();
+}
+
+void NoteMessage(const char* text) {
+  if (state.record == nullptr) return;
+  strncpy(state.record->message, text, sizeof(state.record->message) - 1);
+}
+
+void OnTerminate() {
+  if (IsArmedHere()) {
+    if (std::exception_ptr exception = std::current_exception()) {
+      try {
+        std::rethrow_exception(exception);
+      } catch (const std::exception& caught) {
+        NoteMessage(caught.what());
+      } catch (...) {
+        NoteMessage("an uncaught exception that is not a std::exception");
+      }
+    }
+  }
+  abort();
+}
+
+// The first batch, peeked without anything that allocates.
+bool PeekBootstrap(int channel, int (&fds)[kBootstrapFdCount]) {
+  int offset = 0;
+  if (setsockopt(channel, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)) != 0) return false;
+  char byte;
+  struct iovec data = {&byte, 1};
+  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fds))];
+  struct msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  if (recvmsg(channel, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1) return false;
+  struct cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header == nullptr || header->cmsg_type != SCM_RIGHTS) return false;
+  if (header->cmsg_len != CMSG_LEN(sizeof(fds))) return false;
+  memcpy(fds, CMSG_DATA(header), sizeof(fds));
+  return true;
+}
+
+void* MapPages(size_t size, int fd) {
+  int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+  void* pages = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+  return pages == MAP_FAILED ? nullptr : pages;
+}
+
+// The environment as it came, with the channel announced for a rollback.
+bool PrepareEnvironment(char** environment) {
+  size_t count = 0;
+  while (environment[count] != nullptr) ++count;
+  auto** prepared = static_cast<char**>(MapPages((count + 2) * sizeof(char*), -1));
+  if (prepared == nullptr) return false;
+  memcpy(prepared, environment, count * sizeof(char*));
+  prepared[count] = state.variable;
+  state.environment = prepared;
+  return true;
+}
+
+bool InstallHandlers() {
+  state.handler_stack = MapPages(kHandlerStackSize, -1);
+  if (state.handler_stack == nullptr) return false;
+  stack_t stack = {};
+  stack.ss_sp = state.handler_stack;
+  stack.ss_size = kHandlerStackSize;
+  if (sigaltstack(&stack, nullptr) != 0) return false;
+  struct sigaction action = {};
+  action.sa_sigaction = OnSignal;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigfillset(&action.sa_mask);
+  sigset_t unblock;
+  sigemptyset(&unblock);
+  for (size_t i = 0; i < std::size(kFatalSignals); ++i) {
+    if (sigaction(kFatalSignals[i], &action, &state.replaced[i]) != 0) return false;
+    sigaddset(&unblock, kFatalSignals[i]);
+  }
+  if (sigaction(DeadlineSignal(), &action, nullptr) != 0) return false;
+  sigaddset(&unblock, DeadlineSignal());
+  // exec left everything blocked, and a fault whose signal is blocked kills without a handler.
+  sigprocmask(SIG_UNBLOCK, &unblock, nullptr);
+  return true;
+}
+
+// A POSIX timer: exec destroys it, so it cannot fire into another program.
+void StartDeadline(int64_t deadline_ns) {
+  if (deadline_ns <= 0) return;
+  struct sigevent event = {};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = DeadlineSignal();
+  // The kernel's own call: libc's needs a libc that is further than it is now.
+  if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &state.timer) != 0) return;
+  struct itimerspec when = {};
+  when.it_value.tv_sec = deadline_ns / 1'000'000'000;
+  when.it_value.tv_nsec = deadline_ns % 1'000'000'000;
+  syscall(SYS_timer_settime, state.timer, 0, &when, nullptr);
+}
+
+void Arm(char** arguments, char** environment) {
+  TakeInheritance(environment);
+  const Inheritance& inheritance = ProcessInheritance();
+  if (inheritance.mode != StartMode::kUpgrade) return;
+  int fds[kBootstrapFdCount];
+  if (!PeekBootstrap(inheritance.channel, fds)) return;
+  close(fds[kManifestFd]);  // The receiver peeks again.
+  void* page = MapPages(sizeof(FlightRecord), fds[kRecorderFd]);
+  close(fds[kRecorderFd]);
+  auto* record = static_cast<FlightRecord*>(page);
+  if (record == nullptr || record->magic != FlightRecord::kMagic) return;
+  state.record = record;
+  state.pid = getpid();
+  state.channel = inheritance.channel;
+  state.old_program = fds[kOldProgramFd];
+  state.arguments = arguments;
+  Inheritance announced = inheritance;
+  announced.mode = StartMode::kRollback;
+  strncpy(state.variable, ChannelVariable(announced).c_str(), sizeof(state.variable) - 1);
+  if (!PrepareEnvironment(environment) || !InstallHandlers()) return;
+  record->phase = static_cast<uint32_t>(Phase::kReceiving);
+  record->phase_start_ns[static_cast<size_t>(Phase::kReceiving)] = MonotonicNs();
+  state.armed = 1;
+  StartDeadline(record->rehydrate_deadline_ns);
+  std::set_terminate(OnTerminate);
+  atexit(OnExit);
+  at_quick_exit(OnExit);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LIVEEXEC_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LIVEEXEC_SANITIZED 1
+#endif
+#endif
+
+#ifdef LIVEEXEC_SANITIZED
+// A sanitizer's runtime starts in a library's constructor; nothing instrumented may run before it.
+__attribute__((constructor(101))) void ArmInConstructor(int, char** arguments, char** environment) {
+  Arm(arguments, environment);
+}
+#else
+// Before the constructors of this program and of every library that it loads.
+void ArmBeforeEverything(int, char** arguments, char** environment) { Arm(arguments, environment); }
+__attribute__((section(".preinit_array"),
+               used)) void (*const arm_before_everything)(int, char**,
+                                                          char**) = ArmBeforeEverything;
+#endif
+
+}  // namespace
+
+bool RollbackArmed() { return state.armed != 0; }
+
+FlightRecord* RollbackRecord() { return state.record; }
+
+void RollBack(const absl::Status& reason) {
+  if (!IsArmedHere()) return;
+  NoteMessage(std::string(reason.message()).c_str());
+  strncpy(state.record->code, CodeOf(reason).c_str(), sizeof(state.record->code) - 1);
+  NoteFailureOnce(FailureKind::kStatus);
+  ExecOldProgram();
+}
+
+void DisarmRollback() {
+  if (state.armed == 0) return;
+  state.record->commit_started = 1;
+  state.armed = 0;
+  if (state.timer >= 0) syscall(SYS_timer_delete, state.timer);
+  for (size_t i = 0; i < std::size(kFatalSignals); ++i) {
+    struct sigaction now;
+    if (sigaction(kFatalSignals[i], nullptr, &now) == 0 && now.sa_sigaction == OnSignal) {
+      sigaction(kFatalSignals[i], &state.replaced[i], nullptr);
+    }
+  }
+  signal(DeadlineSignal(), SIG_DFL);
+  stack_t none = {};
+  none.ss_flags = SS_DISABLE;
+  sigaltstack(&none, nullptr);
+  munmap(state.handler_stack, kHandlerStackSize);
+  close(state.old_program);
+  munmap(state.record, sizeof(FlightRecord));
+  state.record = nullptr;
+}
+
+}  // namespace liveexec

@@ -1,0 +1,392 @@
+#include "handoff/upgrader.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "handoff/arrival.h"
+#include "handoff/attempt.h"
+#include "handoff/conductor.h"
+#include "handoff/control_server.h"
+#include "handoff/crossing.h"
+#include "handoff/error_code.h"
+#include "handoff/guarded_call.h"
+#include "handoff/inheritance.h"
+#include "handoff/phase.h"
+#include "handoff/preparation.h"
+#include "handoff/program.h"
+#include "handoff/rollback.h"
+#include "handoff/signal_mask.h"
+
+namespace liveexec {
+namespace {
+
+std::atomic<bool> exists{false};
+
+int64_t UnixNs() {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+class UpgraderImpl final : public Upgrader {
+ public:
+  UpgraderImpl(Executor& main, UpgraderOptions options)
+      : program_(Syscalls::Kernel(), main), inheritance_(ProcessInheritance()) {
+    program_.options = std::move(options);
+  }
+  ~UpgraderImpl() override;
+
+  absl::Status Initialize();
+
+  bool fresh() const override { return inheritance_.mode == StartMode::kFresh; }
+  absl::Status Register(Component& component) override;
+  void AddThread(Executor& executor) override;
+  void RemoveThread(Executor& executor) override;
+  absl::Status Start() override;
+  void Request(UpgradeRequest request, Done done) override;
+  const Journal& journal() const override { return program_.journal; }
+  uint64_t generation() const override { return program_.generation; }
+
+ private:
+  absl::Status StartFresh();
+  absl::Status StartConductor();
+  void AnswerWaiting();
+  ControlServer::Handlers MakeHandlers();
+  ControlStatus Status();
+  std::vector<JournalEntry> History(uint32_t limit);
+  absl::Status Cancel();
+
+  // On the conductor's thread.
+  absl::Status Begin(std::unique_ptr<Attempt> attempt);
+  void Observe(uint64_t requester, Phase phase);
+  void Prepared(std::unique_ptr<Attempt> attempt, const absl::Status& status);
+  void WaitForBlackout(std::unique_ptr<Attempt> attempt);
+  void GiveUpWaiting(std::string_view code, std::string_view message);
+  void Abandon(std::unique_ptr<Attempt> attempt, const absl::Status& status);
+  // On the main thread.
+  void EnterBlackout(std::shared_ptr<BlackoutTicket> ticket);
+
+  Program program_;
+  const Inheritance& inheritance_;
+  std::unique_ptr<ControlServer> control_;
+  std::unique_ptr<Conductor> conductor_;
+  bool started_ = false;
+  std::atomic<uint32_t> threads_{1};
+
+  // The conductor's thread only.
+  bool busy_ = false;
+  std::shared_ptr<BlackoutTicket> ticket_;   // of the attempt under way
+  std::shared_ptr<BlackoutTicket> waiting_;  // of the attempt that waits for its blackout
+  std::thread preparing_;
+  std::atomic<uint8_t> phase_{0};  // for status
+
+  // The attempt that waits for its blackout: handed to whoever claims the ticket, or cancels it.
+  std::unique_ptr<Attempt> parked_attempt_;
+};
+
+UpgraderImpl::~UpgraderImpl() {
+  if (conductor_ != nullptr) {
+    program_.parking.Remove(*conductor_);
+    conductor_->Stop();
+  }
+  // It posts to the conductor, which exists for as long as this object.
+  if (preparing_.joinable()) preparing_.join();
+  exists = false;
+}
+
+absl::Status UpgraderImpl::Initialize() {
+  LIVEEXEC_ASSIGN_OR_RETURN(program_.note, OwnProgramNote());
+  LIVEEXEC_ASSIGN_OR_RETURN(program_.traits, ProcessTraits::Capture(program_.syscalls));
+  LIVEEXEC_ASSIGN_OR_RETURN(program_.own_image, PinnedImage::OfThisProcess(program_.syscalls));
+  program_.started_unix_ns = UnixNs();
+  program_.process_started_unix_ns = program_.started_unix_ns;
+  if (program_.options.upgrade_signal != 0) {
+    KeepSignalBlocked(program_.options.upgrade_signal);
+  }
+  control_ = std::make_unique<ControlServer>(program_.options.control_socket, MakeHandlers());
+  return Register(*control_);
+}
+
+absl::Status UpgraderImpl::Register(Component& component) {
+  std::string name(component.name());
+  if (started_) return absl::FailedPreconditionError("components are registered before Start");
+  for (Component* other : program_.components) {
+    if (other->name() == name) {
+      return absl::AlreadyExistsError(absl::StrCat("there is a component ", name, " already"));
+    }
+  }
+  if (program_.note.FindComponent(name) == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("component ", name, " is not in this program's manifest note; add ",
+                     "LIVEEXEC_COMPONENT(\"", name, "\", 1, 1); beside its definition"));
+  }
+  program_.components.push_back(&component);
+  return absl::OkStatus();
+}
+
+void UpgraderImpl::AddThread(Executor& executor) {
+  ++threads_;
+  program_.parking.Add(executor);
+}
+
+void UpgraderImpl::RemoveThread(Executor& executor) {
+  program_.parking.Remove(executor);
+  --threads_;
+}
+
+absl::Status UpgraderImpl::Start() {
+  if (started_) return absl::FailedPreconditionError("Start was called before");
+  started_ = true;
+  absl::Status status = program_.parking.Park(program_.options.rehydrate_deadline);
+  if (status.ok()) status = fresh() ? StartFresh() : Arrive(program_, inheritance_);
+  if (!status.ok()) RollBack(status);  // Does not return if there is a way back.
+  program_.parking.Release();
+  if (!status.ok()) return status;
+  return StartConductor();
+}
+
+absl::Status UpgraderImpl::StartFresh() {
+  for (Component* component : program_.components) {
+    LIVEEXEC_RETURN_IF_ERROR(
+        GuardedCall(absl::StrCat("initialize component ", std::string(component->name())),
+                    [&] { return component->Initialize(); }));
+  }
+  for (Component* component : program_.components) component->Activate();
+  return absl::OkStatus();
+}
+
+absl::Status UpgraderImpl::StartConductor() {
+  LIVEEXEC_ASSIGN_OR_RETURN(
+      conductor_, Conductor::Create(control_.get(), program_.options.upgrade_signal, [this] {
+        auto attempt = std::make_unique<Attempt>();
+        attempt->request.trigger = "signal";
+        // Nobody waits for an answer: a refusal is in the journal.
+        (void)Begin(std::move(attempt));
+      }));
+  program_.parking.Add(*conductor_);
+  if (!fresh()) conductor_->Post([this] { AnswerWaiting(); });
+  conductor_->Start();
+  return absl::OkStatus();
+}
+
+// The requester's connection crossed; the answer comes from the program that serves in the end.
+void UpgraderImpl::AnswerWaiting() {
+  JournalEntry entry;
+  {
+    std::lock_guard lock(program_.mutex);
+    if (program_.journal.entries().empty()) return;
+    entry = program_.journal.entries().back();
+  }
+  for (ControlServer::ConnectionId requester : control_->Waiting()) {
+    for (const PhaseTime& phase : entry.phases) {
+      control_->SendProgress(requester, {.phase = phase.phase,
+                                         .state = ControlProgress::State::kFinished,
+                                         .duration_ns = phase.duration_ns});
+    }
+    control_->SendResult(requester, entry);
+  }
+}
+
+ControlServer::Handlers UpgraderImpl::MakeHandlers() {
+  ControlServer::Handlers handlers;
+  handlers.status = [this] { return Status(); };
+  handlers.history = [this](uint32_t limit) { return History(limit); };
+  handlers.cancel = [this] { return Cancel(); };
+  handlers.upgrade = [this](ControlServer::ConnectionId requester, const ControlUpgrade& wanted) {
+    auto attempt = std::make_unique<Attempt>();
+    attempt->request = {.binary = wanted.binary, .trigger = "control"};
+    attempt->requester = requester;
+    attempt->allow_downgrade = wanted.allow_downgrade;
+    attempt->blackout_budget = wanted.max_blackout;
+    return Begin(std::move(attempt));
+  };
+  return handlers;
+}
+
+ControlStatus UpgraderImpl::Status() {
+  ControlStatus status;
+  status.program = program_.note;
+  status.pid = static_cast<uint32_t>(getpid());
+  status.generation = program_.generation;
+  status.started_unix_ns = program_.process_started_unix_ns;
+  status.program_started_unix_ns = program_.started_unix_ns;
+  status.threads = threads_;
+  auto phase = static_cast<Phase>(phase_.load());
+  if (phase != Phase::kIdle) status.phase = std::string(PhaseName(phase));
+  status.upgrade_binary = program_.DefaultBinary();
+  status.control_path = control_->path();
+  std::lock_guard lock(program_.mutex);
+  if (!program_.journal.entries().empty()) status.last_result = program_.journal.entries().back();
+  return status;
+}
+
+std::vector<JournalEntry> UpgraderImpl::History(uint32_t limit) {
+  std::lock_guard lock(program_.mutex);
+  const auto& entries = program_.journal.entries();
+  size_t count = limit == 0 ? entries.size() : std::min<size_t>(limit, entries.size());
+  return {entries.end() - static_cast<std::ptrdiff_t>(count), entries.end()};
+}
+
+absl::Status UpgraderImpl::Cancel() {
+  if (!busy_) {
+    return CodedError("E_IDLE", absl::StatusCode::kFailedPrecondition, "no upgrade is under way");
+  }
+  // The preparing thread finds its ticket cancelled when it has finished.
+  if (waiting_ == nullptr) {
+    ticket_->Cancel();
+  } else {
+    GiveUpWaiting("E_CANCELLED", "the upgrade was cancelled");
+  }
+  return absl::OkStatus();
+}
+
+void UpgraderImpl::Request(UpgradeRequest request, Done done) {
+  auto attempt = std::make_unique<Attempt>();
+  attempt->request = std::move(request);
+  attempt->done = std::move(done);
+  conductor_->Post(
+      [this, attempt = std::move(attempt)]() mutable { (void)Begin(std::move(attempt)); });
+}
+
+absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
+  JournalEntry& entry = attempt->entry;
+  entry.trigger = attempt->request.trigger;
+  entry.binary =
+      attempt->request.binary.empty() ? program_.DefaultBinary() : attempt->request.binary;
+  entry.from_version = program_.note.version;
+  entry.started_unix_ns = UnixNs();
+  if (busy_) {
+    absl::Status busy = CodedError("E_BUSY", absl::StatusCode::kUnavailable,
+                                   "another upgrade is under way; ask again when it has ended");
+    // The requester gets the error as its answer; an API caller gets an entry. Neither is
+    // journaled: the upgrade under way is.
+    if (attempt->done) {
+      entry.code = CodeOf(busy);
+      entry.message = std::string(busy.message());
+      program_.main.Post(
+          [done = std::move(attempt->done), entry]() mutable { std::move(done)(entry); });
+    }
+    return busy;
+  }
+  busy_ = true;
+  ticket_ = attempt->ticket;
+  conductor_->set_take_signal(false);
+  {
+    std::lock_guard lock(program_.mutex);
+    entry.upgrade = ++program_.attempts;
+  }
+  if (attempt->blackout_budget <= absl::ZeroDuration()) {
+    attempt->blackout_budget = program_.options.blackout_budget;
+  }
+  preparing_ = std::thread([this, attempt = std::move(attempt)]() mutable {
+    uint64_t requester = attempt->requester;
+    absl::Status status = Prepare(program_, *attempt, [this, requester](Phase phase) {
+      conductor_->Post([this, requester, phase] { Observe(requester, phase); });
+    });
+    conductor_->Post([this, status, attempt = std::move(attempt)]() mutable {
+      Prepared(std::move(attempt), status);
+    });
+  });
+  return absl::OkStatus();
+}
+
+void UpgraderImpl::Observe(uint64_t requester, Phase phase) {
+  phase_ = static_cast<uint8_t>(phase);
+  if (requester == 0) return;
+  control_->SendProgress(requester, {.phase = std::string(PhaseName(phase)),
+                                     .state = ControlProgress::State::kStarted});
+}
+
+void UpgraderImpl::Prepared(std::unique_ptr<Attempt> attempt, const absl::Status& status) {
+  preparing_.join();
+  if (!status.ok()) {
+    Abandon(std::move(attempt), status);
+    return;
+  }
+  if (attempt->ticket->cancelled()) {
+    Abandon(std::move(attempt),
+            CodedError("E_CANCELLED", absl::StatusCode::kCancelled, "the upgrade was cancelled"));
+    return;
+  }
+  WaitForBlackout(std::move(attempt));
+}
+
+void UpgraderImpl::WaitForBlackout(std::unique_ptr<Attempt> attempt) {
+  std::shared_ptr<BlackoutTicket> ticket = attempt->ticket;
+  attempt->phases.Enter(Phase::kQuiescing, attempt->entry);
+  Observe(attempt->requester, Phase::kQuiescing);
+  waiting_ = ticket;
+  parked_attempt_ = std::move(attempt);
+  conductor_->SetTimer(program_.options.quiesce_deadline, [this] {
+    GiveUpWaiting("E_QUIESCE",
+                  "a thread did not come to a stop in time, or work in flight did not "
+                  "end; look for callbacks that block, or raise quiesce_deadline");
+  });
+  program_.parking.WhenDrained(program_.main, ticket, [this, ticket] { EnterBlackout(ticket); });
+}
+
+void UpgraderImpl::GiveUpWaiting(std::string_view code, std::string_view message) {
+  // Lost the race against the main thread: the blackout is over, and its result is on its way here.
+  if (waiting_ == nullptr || !waiting_->Cancel()) return;
+  Abandon(std::move(parked_attempt_),
+          CodedError(code, absl::StatusCode::kDeadlineExceeded, message));
+}
+
+void UpgraderImpl::EnterBlackout(std::shared_ptr<BlackoutTicket> ticket) {
+  if (!ticket->Claim()) return;
+  absl::Status status = Cross(program_, *parked_attempt_);
+  if (absl::IsUnavailable(status) && CodeOf(status) == "E_INTERNAL") {
+    ticket->Unclaim();
+    program_.parking.WhenDrained(program_.main, ticket, [this, ticket] { EnterBlackout(ticket); });
+    return;
+  }
+  conductor_->Post([this, status] { Abandon(std::move(parked_attempt_), status); });
+}
+
+void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status& status) {
+  JournalEntry& entry = attempt->entry;
+  entry.outcome = Outcome::kAbandoned;
+  entry.code = CodeOf(status);
+  entry.message = std::string(status.message());
+  entry.failed_phase = std::string(PhaseName(attempt->phases.phase()));
+  entry.pid = static_cast<uint32_t>(getpid());
+  attempt->phases.Enter(Phase::kResuming, entry);
+  attempt->phases.Enter(Phase::kIdle, entry);
+  {
+    std::lock_guard lock(program_.mutex);
+    program_.journal.Add(entry);
+  }
+  conductor_->CancelTimer();
+  waiting_ = nullptr;
+  busy_ = false;
+  phase_ = static_cast<uint8_t>(Phase::kIdle);
+  conductor_->set_take_signal(true);
+  if (attempt->requester != 0) control_->SendResult(attempt->requester, entry);
+  if (attempt->done) {
+    program_.main.Post(
+        [done = std::move(attempt->done), entry]() mutable { std::move(done)(entry); });
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Upgrader>> Upgrader::Create(Executor& main,
+                                                           UpgraderOptions options) {
+  if (exists.exchange(true)) {
+    return absl::FailedPreconditionError("this process has an Upgrader already");
+  }
+  auto upgrader = std::make_unique<UpgraderImpl>(main, std::move(options));
+  LIVEEXEC_RETURN_IF_ERROR(upgrader->Initialize());
+  return upgrader;
+}
+
+}  // namespace liveexec
