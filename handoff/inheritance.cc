@@ -34,7 +34,8 @@ void RemoveEntry(char** environment, size_t at) {
   for (; environment[at] != nullptr; ++at) environment[at] = environment[at + 1];
 }
 
-Inheritance process_inheritance;
+// Constant-initialized: it is written before the constructors run.
+constinit Inheritance process_inheritance;
 
 }  // namespace
 

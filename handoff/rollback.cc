@@ -42,10 +42,11 @@ struct ArmedState {
   char variable[128] = {};       // its LIVEEXEC_CHANNEL
   void* handler_stack = nullptr;
   int timer = -1;  // the kernel's id
-  struct sigaction replaced[std::size(kFatalSignals)];
+  struct sigaction replaced[std::size(kFatalSignals)] = {};
 };
 
-ArmedState state;
+// Constant-initialized: arming comes before the constructors, and none may wipe it.
+constinit ArmedState state;
 
 int DeadlineSignal() { return SIGRTMAX; }
 

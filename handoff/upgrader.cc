@@ -105,7 +105,9 @@ UpgraderImpl::~UpgraderImpl() {
 
 absl::Status UpgraderImpl::Initialize() {
   LIVEEXEC_ASSIGN_OR_RETURN(program_.note, OwnProgramNote());
-  LIVEEXEC_ASSIGN_OR_RETURN(program_.traits, ProcessTraits::Capture(program_.syscalls));
+  if (fresh()) {  // Otherwise the manifest has them, as they were in the first program.
+    LIVEEXEC_ASSIGN_OR_RETURN(program_.traits, ProcessTraits::Capture(program_.syscalls));
+  }
   LIVEEXEC_ASSIGN_OR_RETURN(program_.own_image, PinnedImage::OfThisProcess(program_.syscalls));
   program_.started_unix_ns = UnixNs();
   program_.process_started_unix_ns = program_.started_unix_ns;
