@@ -52,10 +52,7 @@ class Pipes final : public Component {
   void Activate() override;
 
  private:
-  void OnClosed(Stream& stream);
-
   const std::string name_;
-  LoopExecutor& executor_;
   const MakeHandler make_handler_;
   uint64_t next_id_ = 1;
   std::map<uint64_t, std::string> names_;  // by stream id

@@ -9,6 +9,7 @@ namespace liveexec::uv {
 struct PollHandle::State {
   uv_poll_t poll;
   Callback callback;
+  int watched = 0;
 };
 
 PollHandle::PollHandle(PollHandle&& other) noexcept
@@ -38,14 +39,25 @@ absl::Status PollHandle::Open(uv_loop_t* loop, int fd, Callback callback) {
 
 absl::Status PollHandle::Watch(int events) {
   if (state_ == nullptr) return absl::OkStatus();
+  // libuv takes the fd out of epoll and puts it in again, also when nothing changes.
+  if (events == state_->watched) return absl::OkStatus();
+  state_->watched = events;
   if (events == 0) return UvError(uv_poll_stop(&state_->poll), "uv_poll_stop");
   return UvError(uv_poll_start(&state_->poll, events, OnPoll), "uv_poll_start");
 }
 
 void PollHandle::OnPoll(uv_poll_t* handle, int status, int events) noexcept {
   auto* state = static_cast<State*>(handle->data);
-  // On an error of the fd libuv has stopped watching and gives no events.
-  state->callback(status < 0 ? UV_READABLE | UV_WRITABLE : events);
+  if (status < 0) {
+    // The fd is in error: libuv has stopped watching, and gives no events.
+    events = std::exchange(state->watched, 0);
+  }
+  state->callback(events);
+  // Unless the callback said what to watch for from now on, it is what it was.
+  if (status < 0 && state->watched == 0 && !uv_is_closing(reinterpret_cast<uv_handle_t*>(handle))) {
+    state->watched = events;
+    uv_poll_start(handle, events, OnPoll);
+  }
 }
 
 void PollHandle::Close() {

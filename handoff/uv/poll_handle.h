@@ -18,8 +18,8 @@ namespace liveexec::uv {
 
 class PollHandle {
  public:
-  // `events` is of UV_READABLE and UV_WRITABLE; both when the fd is in error, whose cause reading
-  // or writing then tells.
+  // `events` is of UV_READABLE and UV_WRITABLE: all that are watched for when the fd is in error,
+  // whose cause reading or writing then tells. One that fails so again and again must be closed.
   using Callback = std::function<void(int events)>;
 
   PollHandle() = default;

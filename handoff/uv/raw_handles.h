@@ -27,6 +27,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/unique_fd.h"
 #include "handoff/component.h"
 
 namespace liveexec::uv {

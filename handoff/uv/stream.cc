@@ -1,5 +1,8 @@
 #include "handoff/uv/stream.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <algorithm>
 
 #include "handoff/uv/socket_address.h"
@@ -27,6 +30,14 @@ Stream::Stream(StreamLoop* home, UniqueFd fd, uint64_t id, uint32_t listener)
       id_(id),
       fd_(std::move(fd)),
       listener_(listener) {}
+
+void Stream::LearnFd() {
+  struct stat info;
+  socket_ = fstat(fd_.get(), &info) == 0 && S_ISSOCK(info.st_mode);
+  const int mode = fcntl(fd_.get(), F_GETFL) & O_ACCMODE;
+  readable_ = mode != O_WRONLY;
+  writable_ = mode != O_RDONLY;
+}
 
 LoopExecutor& Stream::executor() const { return home_->executor(); }
 

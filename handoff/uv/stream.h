@@ -144,6 +144,7 @@ class Stream {
   static void OnPoll(uv_poll_t* handle, int status, int events) noexcept;
   static void OnHandleClosed(uv_handle_t* handle) noexcept;
 
+  void LearnFd();        // what the fd can do
   bool reading() const;  // whether input is wanted at all
   absl::Status CheckWritable() const;
 

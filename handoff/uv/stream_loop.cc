@@ -1,10 +1,6 @@
 #include "handoff/uv/stream_loop.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -59,6 +55,7 @@ absl::StatusOr<Stream*> StreamLoop::Make(UniqueFd fd, uint64_t id, uint32_t list
     return UvError(error, absl::StrCat("uv_poll_init of stream ", id));
   }
   stream->poll_.data = stream;
+  if (options_.any_fd) stream->LearnFd();
   stream->handle_open_ = true;
   ++open_handles_;
   streams_.emplace(id, stream);

@@ -38,6 +38,7 @@ class StreamLoop {
   struct Options {
     std::function<std::unique_ptr<StreamHandler>(Stream&)> make_handler;
     std::function<void(Stream&)> on_closed;  // after OnClose, before the stream is deleted
+    bool any_fd = false;                     // not only stream sockets: each fd is looked at
     size_t max_unread = size_t{1} << 30;
     size_t max_pending_output = 0;  // 0: unlimited
   };
