@@ -94,18 +94,16 @@ void AddBuildId(std::string_view description, ProgramNote& note) {
   }
 }
 
-size_t AlignUp(size_t size, size_t alignment) {
-  return (size + alignment - 1) / alignment * alignment;
-}
-
-// Cuts `size` bytes, and the padding that follows the first `offset + size` bytes of a note, off
-// the front of `rest`. The last one's padding may be missing.
-bool TakePadded(std::string_view& rest, size_t offset, uint32_t size, size_t alignment,
+// Cuts `size` bytes off the front of `rest`, and the padding that brings `offset`, counted from the
+// note's start, to a multiple of `alignment`. The last note's padding may be missing.
+bool TakePadded(std::string_view& rest, size_t& offset, uint32_t size, size_t alignment,
                 std::string_view& taken) {
   if (size > rest.size()) return false;
   taken = rest.substr(0, size);
-  size_t padded = AlignUp(offset + size, alignment) - offset;
-  rest.remove_prefix(std::min(padded, rest.size()));
+  offset += size;
+  const size_t padding = (alignment - offset % alignment) % alignment;
+  offset += padding;
+  rest.remove_prefix(std::min(size + padding, rest.size()));
   return true;
 }
 
@@ -151,9 +149,9 @@ absl::Status ParseNote(std::string_view description, ProgramNote& note) {
 
 absl::Status ParseNoteSegment(absl::Span<const char> segment, uint64_t alignment,
                               ProgramNote& note) {
-  // As the kernel and binutils have it: names and descriptions are padded to 4, in segments aligned
-  // to 8 to 8.
-  const size_t padding = alignment == 8 ? 8 : 4;
+  // As binutils have it: descriptions and notes begin at multiples of 4, in segments aligned to 8
+  // of 8.
+  const size_t step = alignment == 8 ? 8 : 4;
   std::string_view rest(segment.data(), segment.size());
   size_t count = 0;
   while (rest.size() >= sizeof(Elf64_Nhdr)) {
@@ -161,10 +159,10 @@ absl::Status ParseNoteSegment(absl::Span<const char> segment, uint64_t alignment
     Elf64_Nhdr header;  // the same in 32-bit files
     std::memcpy(&header, rest.data(), sizeof(header));
     rest.remove_prefix(sizeof(header));
+    size_t offset = sizeof(header);
     std::string_view owner, description;
-    // The header is 12 bytes, so in a note aligned to 8 a name of 4 needs no padding.
-    if (!TakePadded(rest, sizeof(header), header.n_namesz, padding, owner) ||
-        !TakePadded(rest, 0, header.n_descsz, padding, description)) {
+    if (!TakePadded(rest, offset, header.n_namesz, step, owner) ||
+        !TakePadded(rest, offset, header.n_descsz, step, description)) {
       return Malformed("a note is longer than its segment");
     }
     if (owner == kOwner && header.n_type == kTextNote) {

@@ -30,9 +30,9 @@ std::string Note(std::string owner, uint32_t type, std::string_view description,
                              static_cast<uint32_t>(description.size()), type};
   std::string bytes(reinterpret_cast<const char*>(&header), sizeof(header));
   bytes += owner;
-  while ((bytes.size() - sizeof(header)) % alignment != 0) bytes.push_back('\0');
+  while (bytes.size() % alignment != 0) bytes.push_back('\0');
   bytes += description;
-  while ((bytes.size() - sizeof(header)) % alignment != 0) bytes.push_back('\0');
+  while (bytes.size() % alignment != 0) bytes.push_back('\0');
   return bytes;
 }
 
