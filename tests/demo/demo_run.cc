@@ -1,0 +1,281 @@
+#include "tests/demo/demo_run.h"
+
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "core/error.h"
+#include "nlohmann/json.hpp"
+#include "tests/harness/clock.h"
+#include "tests/harness/measure.h"
+
+namespace liveexec::demo {
+
+using harness::ClientSwarm;
+using harness::Endpoint;
+using harness::kPatience;
+using harness::NowNs;
+using harness::Protocol;
+using harness::RespClient;
+using harness::RespValue;
+using harness::ServerUnderTest;
+
+namespace {
+
+// A closed walk over the versions in which each follows each, itself included, exactly once.
+constexpr std::array<int, 9> kWalk = {1, 2, 2, 0, 0, 1, 0, 2, 1};
+
+constexpr int kConnectionAttempts = 2000;  // of 5 ms: how long redis-benchmark may take to connect
+
+std::string ReadyLine(int generation) {
+  return absl::StrCat("demo-server ([^ ]+) ready pid=([0-9]+) generation=", generation, "$");
+}
+
+// The value of "name=" in a line of CLIENT LIST.
+std::string ClientField(absl::string_view line, absl::string_view name) {
+  for (const absl::string_view field : absl::StrSplit(line, ' ')) {
+    if (absl::StartsWith(field, absl::StrCat(name, "=")))
+      return std::string(field.substr(name.size() + 1));
+  }
+  return "";
+}
+
+}  // namespace
+
+DemoRun::DemoRun(const DemoOptions& options, DemoObserver& observer)
+    : options_(options), observer_(observer) {
+  result_.options = options;
+}
+
+absl::Status DemoRun::InstallBinary(const std::string& binary) {
+  // As a deployment does it: a complete file, renamed over the old one.
+  const std::string installed = server_ != nullptr ? server_->File("bin/server") : "";
+  std::error_code error;
+  std::filesystem::copy_file(binary, installed + ".new",
+                             std::filesystem::copy_options::overwrite_existing, error);
+  if (!error) std::filesystem::rename(installed + ".new", installed, error);
+  if (error)
+    return absl::UnavailableError(absl::StrCat("installing ", binary, ": ", error.message()));
+  return absl::OkStatus();
+}
+
+absl::Status DemoRun::StartServer() {
+  observer_.OnStep("starting the server");
+  LIVEEXEC_ASSIGN_OR_RETURN(
+      server_, ServerUnderTest::Start(
+                   {.command = {options_.servers[1], "--port", "0", "--threads",
+                                absl::StrCat(options_.threads), "--control", "{dir}/run/control",
+                                "--upgrade-binary", "{dir}/bin/server"},
+                    .ready_line = "listening on tcp .*:([0-9]+)$"}));
+  LIVEEXEC_ASSIGN_OR_RETURN(const auto ready, server_->WaitForLine(ReadyLine(0)));
+  version_ = ready[1];
+  result_.pid_before = server_->pid();
+  if (mkdir(server_->File("bin").c_str(), 0700) != 0) return ErrnoError(errno, "mkdir");
+  LIVEEXEC_ASSIGN_OR_RETURN(admin_, RespClient::Open(Endpoint::Tcp(server_->port())));
+  return absl::OkStatus();
+}
+
+absl::Status DemoRun::StartClients() {
+  const int checking = options_.busy - options_.busy / 2;
+  const int benchmark = options_.busy / 2;
+  observer_.OnStep(
+      absl::StrCat("opening ", options_.idle, " idle and ", options_.busy, " busy connections"));
+  swarm_ =
+      std::make_unique<ClientSwarm>(Endpoint::Tcp(server_->port()), Protocol::kResp, options_.seed);
+  LIVEEXEC_RETURN_IF_ERROR(swarm_->AddIdle(options_.idle));
+  LIVEEXEC_RETURN_IF_ERROR(swarm_->AddChecking(checking));
+  swarm_->Start();
+  if (benchmark > 0) {
+    LIVEEXEC_ASSIGN_OR_RETURN(benchmark_, BenchmarkChild::Start(server_->port(), benchmark));
+  }
+  LIVEEXEC_RETURN_IF_ERROR(AwaitConnections());
+  result_.connections_before = static_cast<int>(connections_.size());
+  return Verify();
+}
+
+// The server's own list of its clients, each as "id addr", without ours that asks.
+absl::StatusOr<std::set<std::string>> DemoRun::Connections() {
+  LIVEEXEC_RETURN_IF_ERROR(admin_->Send({"CLIENT", "LIST"}));
+  LIVEEXEC_ASSIGN_OR_RETURN(const RespValue list, admin_->ReceiveValue());
+  if (list.is_error()) return absl::InternalError(absl::StrCat("CLIENT LIST: ", list.text));
+  std::set<std::string> connections;
+  for (const absl::string_view line : absl::StrSplit(list.text, '\n')) {
+    const std::string address = ClientField(line, "addr");
+    if (!address.empty() && address != admin_->local_name()) {
+      connections.insert(absl::StrCat(ClientField(line, "id"), " ", address));
+    }
+  }
+  return connections;
+}
+
+absl::Status DemoRun::AwaitConnections() {
+  const size_t expected = static_cast<size_t>(options_.idle + options_.busy);
+  for (int attempt = 0; attempt < kConnectionAttempts; ++attempt) {
+    LIVEEXEC_ASSIGN_OR_RETURN(connections_, Connections());
+    if (connections_.size() == expected) return absl::OkStatus();
+    poll(nullptr, 0, 5);  // redis-benchmark does not tell when it has connected
+  }
+  return absl::DeadlineExceededError(
+      absl::StrCat("the server has ", connections_.size(), " clients, not ", expected,
+                   benchmark_ ? "; redis-benchmark: " + benchmark_->Complaints() : ""));
+}
+
+absl::StatusOr<std::string> DemoRun::AskBySignal(const std::string& binary, int generation) {
+  LIVEEXEC_RETURN_IF_ERROR(InstallBinary(binary));
+  swarm_->OpenWindow();
+  LIVEEXEC_ASSIGN_OR_RETURN(const auto ready,
+                            server_->UpgradeBySignal(SIGHUP, ReadyLine(generation)));
+  return ready[1];
+}
+
+absl::StatusOr<std::string> DemoRun::AskByCommand(const std::string& binary, int generation) {
+  const ServerUnderTest::Mark mark = server_->OutputMark();
+  swarm_->OpenWindow();
+  LIVEEXEC_ASSIGN_OR_RETURN(const auto command,
+                            server_->UpgradeByCommand({options_.liveexec, "upgrade", "--control",
+                                                       "{dir}/run/control", "--binary", binary}));
+  if (!command.exit.ok()) {
+    return absl::AbortedError(absl::StrCat("liveexec upgrade: ", command.exit.ToString(), ": ",
+                                           command.output, command.errors));
+  }
+  LIVEEXEC_ASSIGN_OR_RETURN(const auto ready, server_->WaitForLine(ReadyLine(generation), mark));
+  return ready[1];
+}
+
+UpgradeResult DemoRun::Upgrade(int number) {
+  UpgradeResult upgrade;
+  upgrade.number = number;
+  upgrade.from = version_;
+  const bool by_signal = number % 2 == 1;
+  upgrade.asked_by = by_signal ? "SIGHUP" : "liveexec upgrade";
+  const std::string& binary =
+      options_.servers[static_cast<size_t>(kWalk[static_cast<size_t>(number) % kWalk.size()])];
+  const int generation = generation_ + 1;
+  const int64_t start = NowNs();
+  const auto version =
+      by_signal ? AskBySignal(binary, generation) : AskByCommand(binary, generation);
+  upgrade.total_ns = NowNs() - start;
+  upgrade.gaps_ns = swarm_->CloseWindow();
+  if (!version.ok()) {
+    upgrade.problem = std::string(version.status().message());
+    return upgrade;
+  }
+  upgrade.committed = true;
+  generation_ = generation;
+  upgrade.to = version_ = *version;
+  if (const absl::Status verified = Verify(); !verified.ok())
+    upgrade.problem = std::string(verified.message());
+  // The same clients for as long without an upgrade: what part of a gap is only the load's.
+  swarm_->OpenWindow();
+  poll(nullptr, 0, static_cast<int>(upgrade.total_ns / 1'000'000));
+  upgrade.quiet_gaps_ns = swarm_->CloseWindow();
+  return upgrade;
+}
+
+// Every client is alive, now: the checking ones get on, the idle ones answer, redis-benchmark runs.
+absl::Status DemoRun::Verify() {
+  LIVEEXEC_RETURN_IF_ERROR(swarm_->AwaitReplies(10));
+  LIVEEXEC_RETURN_IF_ERROR(swarm_->ProveIdleAlive());
+  if (benchmark_ != nullptr) {
+    if (!benchmark_->running()) {
+      return absl::UnavailableError(
+          absl::StrCat("redis-benchmark ended: ", benchmark_->Complaints()));
+    }
+    if (const std::string complaints = benchmark_->Complaints(); !complaints.empty()) {
+      return absl::DataLossError(absl::StrCat("redis-benchmark: ", complaints));
+    }
+  }
+  if (!server_->running()) return absl::UnavailableError("the server's process is gone");
+  return absl::OkStatus();
+}
+
+absl::Status DemoRun::ReadHistory() {
+  LIVEEXEC_ASSIGN_OR_RETURN(const auto command,
+                            server_->UpgradeByCommand({options_.liveexec, "history", "--control",
+                                                       "{dir}/run/control", "--json"}));
+  const auto history = nlohmann::json::parse(command.output, nullptr, false);
+  const nlohmann::json& entries =
+      history.is_object() && history.contains("upgrades") ? history["upgrades"] : history;
+  if (!command.exit.ok() || !entries.is_array()) {
+    return absl::DataLossError(absl::StrCat("liveexec history: ", command.output, command.errors));
+  }
+  std::map<std::string, std::vector<int64_t>> phases;
+  for (const nlohmann::json& entry : entries) {
+    result_.pid_after = static_cast<pid_t>(entry.value("pid", 0));
+    result_.server_blackouts_ns.push_back(entry.value("blackout_ns", int64_t{0}));
+    if (!entry.contains("phases") || !entry["phases"].is_array()) continue;
+    for (const nlohmann::json& phase : entry["phases"]) {
+      const std::string name = phase.value("phase", "");
+      if (phases.count(name) == 0) result_.phase_order.push_back(name);
+      phases[name].push_back(phase.value("duration_ns", int64_t{0}));
+    }
+  }
+  for (const auto& [name, durations] : phases)
+    result_.phase_ns[name] = harness::Percentile(durations, 50);
+  return absl::OkStatus();
+}
+
+void DemoRun::Finish() {
+  observer_.OnStep("reading everything back");
+  const auto note = [this](const absl::Status& status) {
+    if (!status.ok()) result_.problems.emplace_back(status.message());
+  };
+  note(Verify());
+  if (const auto now = Connections(); now.ok()) {
+    std::vector<std::string> kept;
+    std::set_intersection(connections_.begin(), connections_.end(), now->begin(), now->end(),
+                          std::back_inserter(kept));
+    result_.connections_after = static_cast<int>(kept.size());
+  } else {
+    note(now.status());
+  }
+  note(ReadHistory());
+  if (server_->running() && result_.pid_after != server_->pid()) {
+    result_.problems.push_back(absl::StrCat("the journal names PID ", result_.pid_after));
+  }
+  result_.clients = swarm_->Finish();
+  if (benchmark_ != nullptr) {
+    result_.benchmark_requests_per_second = benchmark_->RequestsPerSecond();
+    result_.benchmark_problem = benchmark_->Complaints();
+    if (!benchmark_->running())
+      absl::StrAppend(&result_.benchmark_problem, "it ended before the demo did");
+    result_.benchmark_errors = result_.benchmark_problem.empty() ? 0 : 1;
+    benchmark_.reset();
+  }
+  admin_.reset();
+  const auto exit = server_->Stop();
+  if (!exit.ok() || !exit->ok()) {
+    result_.problems.push_back(
+        absl::StrCat("SIGTERM did not end the server cleanly: ",
+                     exit.ok() ? exit->ToString() : std::string(exit.status().message())));
+  }
+  if (!result_.ok()) server_->KeepLog();
+}
+
+absl::StatusOr<DemoResult> DemoRun::Run() {
+  const int64_t start = NowNs();
+  LIVEEXEC_RETURN_IF_ERROR(StartServer());
+  if (const absl::Status started = StartClients(); !started.ok()) {
+    server_->KeepLog();
+    return started;
+  }
+  observer_.OnStep("upgrading");
+  for (int number = 1; number <= options_.upgrades && server_->running(); ++number) {
+    result_.upgrades.push_back(Upgrade(number));
+    observer_.OnUpgrade(result_.upgrades.back());
+  }
+  Finish();
+  result_.seconds = static_cast<double>(NowNs() - start) / 1e9;
+  return std::move(result_);
+}
+
+}  // namespace liveexec::demo
