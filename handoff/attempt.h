@@ -13,9 +13,11 @@
 #include "handoff/flight_recorder.h"
 #include "handoff/image_file.h"
 #include "handoff/journal.h"
+#include "handoff/manifest.h"
 #include "handoff/open_fds.h"
 #include "handoff/parking.h"
 #include "handoff/phase.h"
+#include "handoff/program.h"
 #include "handoff/program_file.h"
 #include "handoff/upgrader.h"
 
@@ -42,6 +44,13 @@ struct Attempt {
   FlightRecorder recorder;                 // Guarding
   int64_t blackout_start_ns = 0;           // Quiescing
 };
+
+// What the manifest says of the program and of this attempt; components and fds are added when they
+// are sealed.
+Manifest DescribeForManifest(const Program& program, const Attempt& attempt);
+
+// The environment at boot, as far as the new program may have it.
+std::vector<std::string> EnvironmentForNextProgram(const Program& program);
 
 }  // namespace liveexec
 

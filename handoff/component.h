@@ -73,12 +73,25 @@ class ExportContext {
   absl::Status CarryFd(std::string_view role, int fd) { return CarryFd(role, 0, fd); }
   absl::Status CarryFd(std::string_view role, uint64_t number, int fd);
 
+  // For components with very many records. A snapshot for a rehearsal may take only a slice of the
+  // loop's time: ask between records, and once this is true leave the rest out, at a record's
+  // border (an orphaned list that is truncated before it is adopted does it). Always false in the
+  // crossing itself, which leaves out nothing.
+  bool SliceIsSpent();
+
   // For the framework: what was written.
   capnp::MallocMessageBuilder& message() { return message_; }
   bool has_root() const { return has_root_; }
   const std::vector<CarriedFd>& fds() const { return fds_; }
+  // CLOCK_MONOTONIC; 0: no limit.
+  void set_slice_end_ns(int64_t end_ns) { slice_end_ns_ = end_ns; }
+  // True when a component left records out.
+  bool sampled() const { return slice_spent_; }
 
  private:
+  int64_t slice_end_ns_ = 0;
+  uint32_t slice_asked_ = 0;
+  bool slice_spent_ = false;
   capnp::MallocMessageBuilder message_;
   bool has_root_ = false;
   std::vector<CarriedFd> fds_;

@@ -28,7 +28,7 @@ class Blackout {
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kSealing));
     attempt_.entry.fds_left_behind = LeftBehind(attempt_.open_fds, exported.fds, kMaxLeftBehind);
     LIVEEXEC_ASSIGN_OR_RETURN(Sealed sealed,
-                              exporter.Seal(std::move(exported), attempt_.stamp, MakeManifest()));
+                              exporter.Seal(std::move(exported), attempt_.stamp, DescribeForManifest(program_, attempt_)));
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kSending));
     LIVEEXEC_ASSIGN_OR_RETURN(Sent sent,
                               exporter.Send(std::move(sealed), std::move(attempt_.channel),
@@ -76,23 +76,6 @@ class Blackout {
     return absl::OkStatus();
   }
 
-  Manifest MakeManifest() {
-    Manifest manifest;
-    manifest.framework_abi = program_.note.framework_abi;
-    manifest.application = program_.note.application;
-    manifest.version = program_.note.version;
-    manifest.generation = program_.generation;
-    manifest.upgrade_binary = program_.DefaultBinary();
-    manifest.process_started_unix_ns = program_.process_started_unix_ns;
-    manifest.blackout_start_ns = attempt_.blackout_start_ns;
-    manifest.traits = program_.traits;
-    manifest.current = attempt_.entry;
-    std::lock_guard lock(program_.mutex);
-    manifest.upgrades_attempted = program_.attempts;
-    manifest.history.assign(program_.journal.entries().begin(), program_.journal.entries().end());
-    return manifest;
-  }
-
   absl::Status Exec(const Sent& sent) {
     LIVEEXEC_RETURN_IF_ERROR(Unchanged(program_.syscalls, *attempt_.candidate));
     Launch launch{.program = attempt_.candidate->image.fd(),
@@ -100,11 +83,7 @@ class Blackout {
                   .mode = StartMode::kUpgrade,
                   .nonce = attempt_.stamp.nonce,
                   .traits = &program_.traits};
-    auto defaults = DefaultAllowedEnvironment();
-    std::vector<std::string> allowed(defaults.begin(), defaults.end());
-    const auto& more = program_.options.allow_environment;
-    allowed.insert(allowed.end(), more.begin(), more.end());
-    launch.environment = FilterEnvironment(program_.traits.environment, allowed);
+    launch.environment = EnvironmentForNextProgram(program_);
     for (const OpenFd& one : attempt_.open_fds) {
       if (one.inheritable) launch.inheritable.push_back(one.fd);
     }
@@ -120,7 +99,7 @@ class Blackout {
 
 absl::Status Cross(Program& program, Attempt& attempt) {
   attempt.blackout_start_ns = MonotonicNs();
-  absl::Status parked = program.parking.Park(program.options.quiesce_deadline);
+  absl::Status parked = program.parking.Park(Parking::For::kExec, program.options.quiesce_deadline);
   if (absl::IsUnavailable(parked)) return parked;
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
   Blackout blackout(program, attempt);

@@ -17,20 +17,23 @@ std::string FdName(const std::string& component, const CarriedFd& carried) {
 
 }  // namespace
 
-absl::StatusOr<Exported> Exporter::Export(absl::Span<Component* const> components) {
+absl::StatusOr<Exported> Exporter::Export(absl::Span<Component* const> components,
+                                           int64_t slice_end_ns) {
   Exported exported;
   for (Component* component : components) {
-    LIVEEXEC_RETURN_IF_ERROR(WithCode(ExportOne(*component, exported), "E_EXPORT"));
+    LIVEEXEC_RETURN_IF_ERROR(WithCode(ExportOne(*component, slice_end_ns, exported), "E_EXPORT"));
   }
   return exported;
 }
 
-absl::Status Exporter::ExportOne(Component& component, Exported& exported) {
+absl::Status Exporter::ExportOne(Component& component, int64_t slice_end_ns,
+                                 Exported& exported) {
   Exported::Part part;
   part.name = std::string(component.name());
   const ComponentSchema* schema = note_.FindComponent(part.name);
   if (schema != nullptr) part.schema_version = schema->writes;
   part.context = std::make_unique<ExportContext>();
+  part.context->set_slice_end_ns(slice_end_ns);
   LIVEEXEC_RETURN_IF_ERROR(GuardedCall(absl::StrCat("export component ", part.name),
                                        [&] { return component.Export(*part.context); }));
   LIVEEXEC_RETURN_IF_ERROR(AddFds(part.name, *part.context, exported));

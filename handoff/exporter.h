@@ -57,8 +57,10 @@ class Exporter {
   Exporter(Syscalls& syscalls, FdInspector& inspector, const ProgramNote& note)
       : syscalls_(syscalls), inspector_(inspector), note_(note) {}
 
-  // Calls Export on each. E_EXPORT: one failed or threw. E_FD: an fd cannot be carried.
-  absl::StatusOr<Exported> Export(absl::Span<Component* const> components);
+  // Calls Export on each. E_EXPORT: one failed or threw. E_FD: an fd cannot be carried. With a
+  // `slice_end_ns` (CLOCK_MONOTONIC) it is a snapshot for a rehearsal, which may leave records out.
+  absl::StatusOr<Exported> Export(absl::Span<Component* const> components,
+                                  int64_t slice_end_ns = 0);
 
   // Writes and seals the images, completes `manifest` (components, fds, sizes in its `current`) and
   // seals it. E_MEMORY.
@@ -68,7 +70,7 @@ class Exporter {
   absl::StatusOr<Sent> Send(Sealed sealed, FdChannelEnds channel, int recorder, int own_program);
 
  private:
-  absl::Status ExportOne(Component& component, Exported& exported);
+  absl::Status ExportOne(Component& component, int64_t slice_end_ns, Exported& exported);
   absl::Status AddFds(const std::string& name, const ExportContext& context, Exported& exported);
 
   Syscalls& syscalls_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
@@ -23,8 +24,27 @@ void SetText(const std::string& text, Set set) {
   set(capnp::Text::Reader(copy.c_str(), copy.size()));
 }
 
+// Fills the list that `init` makes, the first kMaxListed of `texts`.
+template <typename Init>
+void WriteTexts(const std::vector<std::string>& texts, Init init) {
+  const size_t count = std::min(texts.size(), kMaxListed);
+  auto list = init(static_cast<unsigned>(count));
+  for (unsigned i = 0; i < count; ++i) {
+    SetText(texts[i], [&](capnp::Text::Reader text) { list.set(i, text); });
+  }
+}
+
 std::string Read(capnp::Text::Reader text) {
   return std::string(text.cStr(), std::min(text.size(), kMaxText));
+}
+
+std::vector<std::string> ReadTexts(capnp::List<capnp::Text>::Reader list) {
+  std::vector<std::string> texts;
+  for (capnp::Text::Reader text : list) {
+    if (texts.size() == kMaxListed) break;
+    texts.push_back(Read(text));
+  }
+  return texts;
 }
 
 }  // namespace
@@ -45,11 +65,8 @@ void ToImage(const JournalEntry& entry, JournalEntryImage::Builder image) {
   image.setFds(entry.fds);
   image.setStateBytes(entry.state_bytes);
 
-  const size_t left_behind = std::min(entry.fds_left_behind.size(), kMaxListed);
-  auto fds = image.initFdsLeftBehind(static_cast<unsigned>(left_behind));
-  for (unsigned i = 0; i < left_behind; ++i) {
-    SetText(entry.fds_left_behind[i], [&](capnp::Text::Reader text) { fds.set(i, text); });
-  }
+  WriteTexts(entry.fds_left_behind, [&](unsigned n) { return image.initFdsLeftBehind(n); });
+  WriteTexts(entry.rehearsal_sampled, [&](unsigned n) { return image.initRehearsalSampled(n); });
   const size_t phase_count = std::min(entry.phases.size(), kMaxListed);
   auto phases = image.initPhases(static_cast<unsigned>(phase_count));
   for (unsigned i = 0; i < phase_count; ++i) {
@@ -86,10 +103,8 @@ absl::StatusOr<JournalEntry> FromImage(JournalEntryImage::Reader image) {
   entry.pid = image.getPid();
   entry.fds = image.getFds();
   entry.state_bytes = image.getStateBytes();
-  for (capnp::Text::Reader fd : image.getFdsLeftBehind()) {
-    if (entry.fds_left_behind.size() == kMaxListed) break;
-    entry.fds_left_behind.push_back(Read(fd));
-  }
+  entry.fds_left_behind = ReadTexts(image.getFdsLeftBehind());
+  entry.rehearsal_sampled = ReadTexts(image.getRehearsalSampled());
   for (PhaseTimeImage::Reader phase : image.getPhases()) {
     if (entry.phases.size() == kMaxListed) break;
     entry.phases.push_back({Read(phase.getPhase()), phase.getStartNs(), phase.getDurationNs()});

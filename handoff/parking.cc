@@ -19,12 +19,13 @@ struct Parking::Gathering {
   size_t parked = 0;
   bool busy = false;  // a thread has operations in flight
   bool release = false;
+  bool refuse_busy = false;
 
   // On the thread to be parked.
   void Arrive(Executor& executor) {
     std::unique_lock lock(mutex);
     if (release) return;
-    if (executor.OperationsInFlight() > 0) {
+    if (refuse_busy && executor.OperationsInFlight() > 0) {
       busy = true;
       arrived.notify_all();
       return;
@@ -95,8 +96,9 @@ void Parking::WhenDrained(Executor& main, std::shared_ptr<BlackoutTicket> ticket
   for (Executor* executor : executors) PostDrain(*executor, draining);
 }
 
-absl::Status Parking::Park(absl::Duration deadline) {
+absl::Status Parking::Park(For purpose, absl::Duration deadline) {
   auto gathering = std::make_shared<Gathering>();
+  gathering->refuse_busy = purpose == For::kExec;
   std::vector<Executor*> executors;
   {
     std::lock_guard lock(mutex_);

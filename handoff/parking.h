@@ -47,10 +47,13 @@ class Parking {
   void WhenDrained(Executor& main, std::shared_ptr<BlackoutTicket> ticket,
                    std::function<void()> then);
 
+  // For an exec, which loses operations in flight, or just for a look at the threads' state.
+  enum class For { kExec, kSnapshot };
+
   // Parks every executor added; call it on the main thread, which is not among them. Unavailable:
-  // one has operations in flight again. DeadlineExceeded: one does not come to a stop in time.
-  // After an error nothing is parked.
-  absl::Status Park(absl::Duration deadline);
+  // one has operations in flight (kExec only). DeadlineExceeded: one does not come to a stop in
+  // time. After an error nothing is parked.
+  absl::Status Park(For purpose, absl::Duration deadline);
   // Lets them go on. A no-op when nothing is parked.
   void Release();
 

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "handoff/compatibility.h"
 #include "handoff/error_code.h"
+#include "handoff/rehearsal.h"
 
 namespace liveexec {
 namespace {
@@ -67,6 +68,9 @@ absl::Status Prepare(Program& program, Attempt& attempt, const PhaseObserver& ob
   enter(Phase::kChecking);
   LIVEEXEC_RETURN_IF_ERROR(Check(program, attempt));
   enter(Phase::kRehearsing);
+  if (program.options.rehearse) {
+    LIVEEXEC_RETURN_IF_ERROR(WithCode(Rehearse(program, attempt), "E_REHEARSAL"));
+  }
   enter(Phase::kGuarding);
   return WithCode(Guard(program, attempt), "E_GUARD");
 }

@@ -49,6 +49,13 @@ absl::StatusOr<std::vector<UniqueFd>> Receiver::PeekAll(size_t first_batch, size
   return fds;
 }
 
+absl::StatusOr<FlightRecorder> Receiver::AdoptRecorder() {
+  LIVEEXEC_ASSIGN_OR_RETURN(std::vector<UniqueFd> bootstrap, PeekAll(0, kBootstrapFdCount));
+  auto recorder = FlightRecorder::Adopt(syscalls_, std::move(bootstrap[kRecorderFd]));
+  if (!recorder.ok()) return WithCode(recorder.status(), "E_CHANNEL");
+  return recorder;
+}
+
 absl::StatusOr<Received> Receiver::Receive() {
   Received received;
   LIVEEXEC_ASSIGN_OR_RETURN(std::vector<UniqueFd> bootstrap, PeekAll(0, kBootstrapFdCount));

@@ -49,6 +49,9 @@ class Receiver {
   Receiver(Syscalls& syscalls, const Inheritance& inheritance)
       : syscalls_(syscalls), inheritance_(inheritance) {}
 
+  // The flight recorder alone, so that there is somewhere to note what goes wrong in Receive.
+  absl::StatusOr<FlightRecorder> AdoptRecorder();
+
   // E_CHANNEL: batches are missing. E_FDS: the fd table is too small. E_FDTABLE: an fd is not the
   // one in the table. E_MANIFEST, E_SEAL, E_CHECKSUM: the manifest is damaged.
   absl::StatusOr<Received> Receive();

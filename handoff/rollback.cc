@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -207,6 +208,8 @@ void StartDeadline(int64_t deadline_ns) {
 void Arm(char** arguments, char** environment) {
   TakeInheritance(environment);
   const Inheritance& inheritance = ProcessInheritance();
+  // A rehearsal ends with the thread that waits for it.
+  if (inheritance.mode == StartMode::kRehearsal) prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (inheritance.mode != StartMode::kUpgrade) return;
   int fds[kBootstrapFdCount];
   if (!PeekBootstrap(inheritance.channel, fds)) return;

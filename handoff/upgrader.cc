@@ -23,6 +23,7 @@
 #include "handoff/phase.h"
 #include "handoff/preparation.h"
 #include "handoff/program.h"
+#include "handoff/rehearsal_candidate.h"
 #include "handoff/rollback.h"
 #include "handoff/signal_mask.h"
 
@@ -148,7 +149,9 @@ void UpgraderImpl::RemoveThread(Executor& executor) {
 absl::Status UpgraderImpl::Start() {
   if (started_) return absl::FailedPreconditionError("Start was called before");
   started_ = true;
-  absl::Status status = program_.parking.Park(program_.options.rehydrate_deadline);
+  if (inheritance_.mode == StartMode::kRehearsal) EndRehearsal(program_, inheritance_);
+  absl::Status status =
+      program_.parking.Park(Parking::For::kSnapshot, program_.options.rehydrate_deadline);
   if (status.ok()) status = fresh() ? StartFresh() : Arrive(program_, inheritance_);
   if (!status.ok()) RollBack(status);  // Does not return if there is a way back.
   program_.parking.Release();

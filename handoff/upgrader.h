@@ -56,12 +56,16 @@ struct UpgraderOptions {
   // it back (C).
   absl::Duration check_deadline = absl::Seconds(10);
   absl::Duration rehearsal_deadline = absl::Seconds(30);
+  // The longest that the loops may be stopped for the snapshot that a rehearsal gets. A state that
+  // takes longer to export is sampled; the journal says so.
+  absl::Duration rehearsal_slice = absl::Milliseconds(5);
   absl::Duration quiesce_deadline = absl::Seconds(5);
   // From the first stopped thread to exec. Passing it abandons the upgrade.
   absl::Duration blackout_budget = absl::Seconds(10);
   // From exec to commit. Passing it rolls the upgrade back.
   absl::Duration rehydrate_deadline = absl::Seconds(20);
 
+  // Run the candidate on a snapshot of the real state first, in a process of its own.
   bool rehearse = true;
   bool custodian = true;
 };

@@ -1,0 +1,43 @@
+// The commands of `liveexec`. Each prints its answer, or its error, and returns the exit code.
+#ifndef LIVEEXEC_HANDOFF_CLI_COMMANDS_H_
+#define LIVEEXEC_HANDOFF_CLI_COMMANDS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "handoff/cli/exit_code.h"
+
+namespace liveexec::cli {
+
+enum class Format { kText, kJson };
+
+struct UpgradeArguments {
+  std::string control;
+  std::string binary;                                  // empty: the server's default
+  absl::Duration max_blackout = absl::ZeroDuration();  // zero: the server's budget
+  absl::Duration timeout = absl::Seconds(60);
+  bool allow_downgrade = false;
+  Format format = Format::kText;
+};
+ExitCode RunUpgrade(const UpgradeArguments& arguments);
+
+ExitCode RunStatus(const std::string& control, Format format);
+ExitCode RunHistory(const std::string& control, uint32_t limit, Format format);
+
+struct InspectArguments {
+  std::string binary;
+  std::string against;  // a binary to compare with; or
+  std::string control;  // a server to compare with; or neither
+  bool allow_downgrade = false;
+  Format format = Format::kText;
+};
+ExitCode RunInspect(const InspectArguments& arguments);
+
+// Prints one sentence and its code on stderr; as JSON, an object on stdout as well.
+ExitCode Fail(const absl::Status& error, Format format);
+
+}  // namespace liveexec::cli
+
+#endif  // LIVEEXEC_HANDOFF_CLI_COMMANDS_H_

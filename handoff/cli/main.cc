@@ -1,0 +1,137 @@
+// `liveexec`: asks a running server for an upgrade, and for what became of the earlier ones.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "handoff/cli/commands.h"
+#include "handoff/cli/exit_code.h"
+#include "handoff/program_note.h"
+
+namespace liveexec::cli {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+
+// All that a command line can say.
+struct Arguments {
+  UpgradeArguments upgrade;
+  InspectArguments inspect;
+  std::string control;
+  std::string max_blackout;
+  std::string timeout = "60s";
+  uint32_t limit = 0;
+  bool json = false;
+};
+
+// An empty string when `text` is a positive duration, else what is wrong: CLI11's convention.
+std::string CheckDuration(const std::string& text) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration()) {
+    return absl::StrCat(text, " is no duration, such as 50ms or 1.5s");
+  }
+  return "";
+}
+
+absl::Duration ToDuration(const std::string& text) {
+  absl::Duration duration = absl::ZeroDuration();
+  if (!text.empty()) absl::ParseDuration(text, &duration);
+  return duration;
+}
+
+CLI::Option* AddControl(CLI::App* command, Arguments& arguments) {
+  return command
+      ->add_option("--control", arguments.control,
+                   "the server's control socket; default: $LIVEEXEC_CONTROL")
+      ->envname("LIVEEXEC_CONTROL");
+}
+
+void AddJson(CLI::App* command, Arguments& arguments) {
+  command->add_flag("--json", arguments.json, "print JSON, also for errors");
+}
+
+CLI::App* AddUpgrade(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "upgrade", "replace the running program, and wait until it is known what became of it");
+  AddControl(command, arguments)->required();
+  command->add_option("--binary", arguments.upgrade.binary,
+                      "the new program; default: the server's own choice");
+  const CLI::Validator duration(CheckDuration, "DURATION");
+  command
+      ->add_option("--max-blackout", arguments.max_blackout,
+                   "abandon the upgrade if the server would stand still for longer")
+      ->check(duration);
+  command->add_option("--timeout", arguments.timeout, "how long to wait for the answer", true)
+      ->check(duration);
+  command->add_flag("--allow-downgrade", arguments.upgrade.allow_downgrade,
+                    "also to a program of a lower security epoch");
+  AddJson(command, arguments);
+  return command;
+}
+
+CLI::App* AddInspect(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "inspect", "what a program says of itself, and whether it would be accepted; not run");
+  command->add_option("binary", arguments.inspect.binary, "the program")->required();
+  command->add_option("--against", arguments.inspect.against,
+                      "compare with this program instead of a running one");
+  AddControl(command, arguments);
+  command->add_flag("--allow-downgrade", arguments.inspect.allow_downgrade,
+                    "as for upgrade: a lower security epoch is no reason to refuse");
+  AddJson(command, arguments);
+  return command;
+}
+
+int Run(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app("Replaces running servers by exec: same process, same connections, new program.",
+               "liveexec");
+  app.footer(kExitCodesHelp);
+  app.require_subcommand(1);
+  app.set_version_flag("--version",
+                       absl::StrCat("liveexec ", kVersion, " (framework ABI ", kFrameworkAbi, ")"));
+  CLI::App* upgrade = AddUpgrade(app, arguments);
+  CLI::App* status = app.add_subcommand("status", "what the server runs, and whether it upgrades");
+  AddControl(status, arguments)->required();
+  AddJson(status, arguments);
+  CLI::App* history = app.add_subcommand("history", "what became of the server's upgrades");
+  AddControl(history, arguments)->required();
+  history->add_option("--limit", arguments.limit, "only the newest so many");
+  AddJson(history, arguments);
+  AddInspect(app, arguments);
+  for (CLI::App* command : app.get_subcommands(nullptr)) command->footer(kExitCodesHelp);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  const Format format = arguments.json ? Format::kJson : Format::kText;
+  if (status->parsed()) return RunStatus(arguments.control, format);
+  if (history->parsed()) return RunHistory(arguments.control, arguments.limit, format);
+  if (upgrade->parsed()) {
+    arguments.upgrade.control = arguments.control;
+    arguments.upgrade.max_blackout = ToDuration(arguments.max_blackout);
+    arguments.upgrade.timeout = ToDuration(arguments.timeout);
+    arguments.upgrade.format = format;
+    return RunUpgrade(arguments.upgrade);
+  }
+  arguments.inspect.control = arguments.control;
+  arguments.inspect.format = format;
+  return RunInspect(arguments.inspect);
+}
+
+}  // namespace
+}  // namespace liveexec::cli
+
+int main(int argc, char** argv) {
+  try {
+    return liveexec::cli::Run(argc, argv);
+  } catch (const std::exception& error) {
+    absl::FPrintF(stderr, "liveexec: %s (E_INTERNAL)\n", error.what());
+    return liveexec::cli::kExitRefused;
+  }
+}

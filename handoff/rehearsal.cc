@@ -1,0 +1,140 @@
+#include "handoff/rehearsal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "handoff/candidate_process.h"
+#include "handoff/error_code.h"
+#include "handoff/exporter.h"
+#include "handoff/rehearsal_candidate.h"
+
+namespace liveexec {
+namespace {
+
+absl::Status Refusal(std::string_view code, std::string_view what, const std::string& output) {
+  absl::string_view said = absl::StripAsciiWhitespace(output);
+  std::string message = absl::StrCat("the candidate failed its rehearsal: ", std::string(what));
+  if (!said.empty()) absl::StrAppend(&message, "; it wrote: ", said);
+  return CodedError(code, absl::StatusCode::kFailedPrecondition, message);
+}
+
+// A request to the main thread for an export of everything, between two callbacks.
+class Snapshot {
+ public:
+  absl::StatusOr<Exported> Take(Program& program, Attempt& attempt) {
+    auto job = std::make_shared<Job>();
+    program.main.Post([job, &program, &attempt] {
+      std::unique_lock lock(job->mutex);
+      if (job->given_up) return;
+      job->result = Export(program, attempt);
+      job->done.notify_all();
+    });
+    std::unique_lock lock(job->mutex);
+    job->done.wait_for(lock, absl::ToChronoNanoseconds(program.options.quiesce_deadline),
+                       [&] { return job->result.has_value(); });
+    if (job->result.has_value()) return *std::move(job->result);
+    job->given_up = true;
+    return CodedError("E_QUIESCE", absl::StatusCode::kDeadlineExceeded,
+                      "the main thread did not take a snapshot for the rehearsal in time; look for "
+                      "callbacks that block");
+  }
+
+ private:
+  struct Job {
+    std::mutex mutex;
+    std::condition_variable done;
+    bool given_up = false;
+    std::optional<absl::StatusOr<Exported>> result;
+  };
+
+  static absl::StatusOr<Exported> Export(Program& program, Attempt& attempt) {
+    absl::Status parked =
+        program.parking.Park(Parking::For::kSnapshot, program.options.quiesce_deadline);
+    if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
+    int64_t slice_ns = absl::ToInt64Nanoseconds(program.options.rehearsal_slice);
+    Exporter exporter(program.syscalls, *attempt.inspector, program.note);
+    auto exported = exporter.Export(program.components, MonotonicNs() + slice_ns);
+    program.parking.Release();
+    return exported;
+  }
+};
+
+std::string DescribeSignal(int status) {
+  const char* name = sigabbrev_np(WTERMSIG(status));
+  return absl::StrCat("it died of SIG", name != nullptr ? name : absl::StrCat(WTERMSIG(status)));
+}
+
+// What the candidate's end and its record say.
+absl::Status Verdict(int status, FlightRecorder& recorder, const std::string& output) {
+  FlightReport report = recorder.Report();
+  if (recorder.record()->rehearsal_accepted == 1 && WIFEXITED(status) &&
+      WEXITSTATUS(status) == kRehearsalAccepted) {
+    return absl::OkStatus();
+  }
+  if (report.failure == FailureKind::kStatus) {
+    bool own_code = report.code == "E_SCHEMA" || report.code == "E_APP" || report.code == "E_ABI";
+    return Refusal(own_code ? report.code : "E_REHEARSAL", report.message, "");
+  }
+  std::string where;
+  if (report.phase != Phase::kExecuting) {
+    where = absl::StrCat(" while ", std::string(PhaseName(report.phase)));
+    if (!report.component.empty()) absl::StrAppend(&where, " component ", report.component);
+  }
+  if (WIFSIGNALED(status)) return Refusal("E_REHEARSAL", DescribeSignal(status) + where, output);
+  return Refusal("E_REHEARSAL",
+                 absl::StrCat("it exited with status ", WEXITSTATUS(status),
+                              " without a verdict", where),
+                 output);
+}
+
+}  // namespace
+
+absl::Status Rehearse(Program& program, Attempt& attempt) {
+  LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, Snapshot().Take(program, attempt));
+  for (const Exported::Part& part : exported.parts) {
+    if (part.context->sampled()) attempt.entry.rehearsal_sampled.push_back(part.name);
+  }
+  ImageStamp stamp{.generation = program.generation, .nonce = {}};
+  if (getrandom(stamp.nonce.data(), stamp.nonce.size(), 0) !=
+      static_cast<ssize_t>(stamp.nonce.size())) {
+    return ErrnoError(errno, "getrandom");
+  }
+  Exporter exporter(program.syscalls, *attempt.inspector, program.note);
+  LIVEEXEC_ASSIGN_OR_RETURN(
+      Sealed sealed,
+      exporter.Seal(std::move(exported), stamp, DescribeForManifest(program, attempt)));
+  sealed.fds.clear();  // Never the server's own.
+  LIVEEXEC_ASSIGN_OR_RETURN(FdChannelEnds channel, CreateFdChannel(program.syscalls));
+  LIVEEXEC_ASSIGN_OR_RETURN(FlightRecorder recorder, FlightRecorder::Create(program.syscalls));
+  LIVEEXEC_ASSIGN_OR_RETURN(Sent sent,
+                            exporter.Send(std::move(sealed), std::move(channel), recorder.fd(),
+                                          program.own_image->fd()));
+  auto process = CandidateProcess::Spawn(
+      {.program = attempt.candidate->image.fd(),
+       .channel = sent.channel.receiver.get(),
+       .inheritance = {.mode = StartMode::kRehearsal, .channel = 0, .nonce = stamp.nonce},
+       .arguments = program.traits.arguments,
+       .environment = EnvironmentForNextProgram(program)});
+  if (!process.ok()) return WithCode(process.status(), "E_REHEARSAL");
+  auto status = process->Wait(program.options.rehearsal_deadline,
+                              [&] { return attempt.ticket->cancelled(); });
+  if (absl::IsCancelled(status.status())) return WithCode(status.status(), "E_CANCELLED");
+  if (!status.ok()) {
+    return Refusal("E_REHEARSAL", status.status().message().data(), process->output());
+  }
+  return Verdict(*status, recorder, process->output());
+}
+
+}  // namespace liveexec

@@ -1,0 +1,42 @@
+// Stand-ins: fds of the same kinds as the carried ones, with nobody at their other ends.
+//
+// A rehearsal never gets the server's own fds: O_NONBLOCK and file offsets belong to the open file
+// description, which a duplicate would share, and a stray read would eat a client's bytes. So the
+// candidate makes its own, each when it is taken.
+#ifndef LIVEEXEC_HANDOFF_STAND_INS_H_
+#define LIVEEXEC_HANDOFF_STAND_INS_H_
+
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/unique_fd.h"
+#include "handoff/component.h"
+#include "handoff/fd_table.h"
+
+namespace liveexec {
+
+// A new fd of `kind`, CLOEXEC. Streams are connected to a peer that is kept in `peers`, as far as
+// `with_peer` says so and fds are left. Errors carry the errno.
+absl::StatusOr<UniqueFd> MakeStandIn(FdKind kind, bool with_peer, std::vector<UniqueFd>& peers);
+
+// Hands out a stand-in for each entry of the table, once. Not thread-safe.
+class StandInFds : public FdSource {
+ public:
+  explicit StandInFds(std::vector<FdEntry> entries);
+
+  absl::StatusOr<UniqueFd> Take(std::string_view component, std::string_view role,
+                                uint64_t number) override;
+  std::vector<uint64_t> Numbers(std::string_view component, std::string_view role) const override;
+
+ private:
+  std::vector<FdEntry> entries_;
+  std::vector<bool> taken_;
+  absl::flat_hash_map<std::string, std::vector<size_t>> roles_;  // indexes, ascending by number
+  std::vector<UniqueFd> peers_;
+  size_t connected_ = 0;
+};
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_STAND_INS_H_
