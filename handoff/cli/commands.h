@@ -38,6 +38,9 @@ ExitCode RunInspect(const InspectArguments& arguments);
 // Prints one sentence and its code on stderr; as JSON, an object on stdout as well.
 ExitCode Fail(const absl::Status& error, Format format);
 
+// What --json prints for a wrong command line.
+std::string UsageErrorJson(const std::string& message);
+
 }  // namespace liveexec::cli
 
 #endif  // LIVEEXEC_HANDOFF_CLI_COMMANDS_H_

@@ -1,8 +1,10 @@
 // `liveexec`: asks a running server for an upgrade, and for what became of the earlier ones.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -64,7 +66,8 @@ CLI::App* AddUpgrade(CLI::App& app, Arguments& arguments) {
       ->add_option("--max-blackout", arguments.max_blackout,
                    "abandon the upgrade if the server would stand still for longer")
       ->check(duration);
-  command->add_option("--timeout", arguments.timeout, "how long to wait for the answer", true)
+  command->add_option("--timeout", arguments.timeout, "how long to wait for the answer")
+      ->capture_default_str()
       ->check(duration);
   command->add_flag("--allow-downgrade", arguments.upgrade.allow_downgrade,
                     "also to a program of a lower security epoch");
@@ -83,6 +86,15 @@ CLI::App* AddInspect(CLI::App& app, Arguments& arguments) {
                     "as for upgrade: a lower security epoch is no reason to refuse");
   AddJson(command, arguments);
   return command;
+}
+
+// Help and version are "errors" too. Whether JSON was wanted is not parsed when parsing failed.
+ExitCode Explain(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  if (app.exit(error) == 0) return kExitOk;
+  if (std::any_of(argv, argv + argc, [](std::string_view word) { return word == "--json"; })) {
+    absl::PrintF("%s\n", UsageErrorJson(error.what()));
+  }
+  return kExitUsage;
 }
 
 int Run(int argc, char** argv) {
@@ -107,7 +119,7 @@ int Run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    return Explain(app, error, argc, argv);
   }
   const Format format = arguments.json ? Format::kJson : Format::kText;
   if (status->parsed()) return RunStatus(arguments.control, format);

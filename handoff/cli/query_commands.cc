@@ -96,4 +96,8 @@ ExitCode Fail(const absl::Status& error, Format format) {
   return kExitRefused;
 }
 
+std::string UsageErrorJson(const std::string& message) {
+  return Dump(ToJson(CodedError("E_USAGE", absl::StatusCode::kInvalidArgument, message)));
+}
+
 }  // namespace liveexec::cli
