@@ -56,7 +56,8 @@ std::string BenchmarkChild::Complaints() const {
   }
   for (const absl::string_view line :
        absl::StrSplit(ReadFile(directory_.File("output")), absl::ByAnyChar("\r\n"))) {
-    if (absl::StrContains(absl::AsciiStrToLower(line), "error")) absl::StrAppend(&complaints, line, "\n");
+    if (absl::StrContains(absl::AsciiStrToLower(line), "error"))
+      absl::StrAppend(&complaints, line, "\n");
   }
   return complaints;
 }

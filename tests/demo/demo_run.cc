@@ -40,6 +40,10 @@ std::string ReadyLine(int generation) {
   return absl::StrCat("demo-server ([^ ]+) ready pid=([0-9]+) generation=", generation, "$");
 }
 
+int64_t Nanoseconds(const nlohmann::json& object, const char* key) {
+  return static_cast<int64_t>(object.value(key, 0.0) * 1e6);
+}
+
 // The value of "name=" in a line of CLIENT LIST.
 std::string ClientField(absl::string_view line, absl::string_view name) {
   for (const absl::string_view field : absl::StrSplit(line, ' ')) {
@@ -203,20 +207,20 @@ absl::Status DemoRun::ReadHistory() {
                             server_->UpgradeByCommand({options_.liveexec, "history", "--control",
                                                        "{dir}/run/control", "--json"}));
   const auto history = nlohmann::json::parse(command.output, nullptr, false);
-  const nlohmann::json& entries =
-      history.is_object() && history.contains("upgrades") ? history["upgrades"] : history;
+  const nlohmann::json entries =
+      history.is_object() ? history.value("history", nlohmann::json()) : history;
   if (!command.exit.ok() || !entries.is_array()) {
     return absl::DataLossError(absl::StrCat("liveexec history: ", command.output, command.errors));
   }
   std::map<std::string, std::vector<int64_t>> phases;
   for (const nlohmann::json& entry : entries) {
     result_.pid_after = static_cast<pid_t>(entry.value("pid", 0));
-    result_.server_blackouts_ns.push_back(entry.value("blackout_ns", int64_t{0}));
+    result_.server_blackouts_ns.push_back(Nanoseconds(entry, "blackout_ms"));
     if (!entry.contains("phases") || !entry["phases"].is_array()) continue;
     for (const nlohmann::json& phase : entry["phases"]) {
       const std::string name = phase.value("phase", "");
       if (phases.count(name) == 0) result_.phase_order.push_back(name);
-      phases[name].push_back(phase.value("duration_ns", int64_t{0}));
+      phases[name].push_back(Nanoseconds(phase, "duration_ms"));
     }
   }
   for (const auto& [name, durations] : phases)

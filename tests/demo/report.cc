@@ -45,7 +45,8 @@ std::string Percentiles(const std::vector<int64_t>& samples) {
 bool LocaleIsUtf8() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const char* value = std::getenv(name);
-    if (value != nullptr && *value != '\0') return absl::StrContains(absl::AsciiStrToLower(value), "utf");
+    if (value != nullptr && *value != '\0')
+      return absl::StrContains(absl::AsciiStrToLower(value), "utf");
   }
   return false;
 }
