@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
@@ -31,6 +32,10 @@ std::vector<UniqueFd> TakeFds(const struct msghdr& message) {
     }
   }
   return fds;
+}
+
+absl::Status NoSuchBatch(size_t index) {
+  return absl::OutOfRangeError(absl::StrCat("the fd channel has no batch ", index));
 }
 
 }  // namespace
@@ -72,6 +77,8 @@ absl::Status SendFdBatch(Syscalls& syscalls, int sender, absl::Span<const int> f
 }
 
 absl::StatusOr<std::vector<UniqueFd>> PeekFdBatch(Syscalls& syscalls, int receiver, size_t index) {
+  // A negative offset would switch SO_PEEK_OFF off, and peek at the first message.
+  if (index > static_cast<size_t>(std::numeric_limits<int>::max())) return NoSuchBatch(index);
   int offset = static_cast<int>(index);
   int result = syscalls.Setsockopt(receiver, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset));
   if (result < 0) return ErrnoError(-result, "set SO_PEEK_OFF on the fd channel");
@@ -85,19 +92,19 @@ absl::StatusOr<std::vector<UniqueFd>> PeekFdBatch(Syscalls& syscalls, int receiv
   message.msg_controllen = sizeof(control.bytes);
   int64_t received =
       syscalls.Recvmsg(receiver, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (received == -EAGAIN || received == 0) {
-    return absl::OutOfRangeError(absl::StrCat("the fd channel has no batch ", index));
-  }
+  if (received == -EAGAIN || received == 0) return NoSuchBatch(index);
   if (received < 0) return ErrnoError(static_cast<int>(-received), "peek at the fd channel");
   std::vector<UniqueFd> fds = TakeFds(message);
-  if ((message.msg_flags & MSG_CTRUNC) != 0) {
+  bool truncated = (message.msg_flags & MSG_CTRUNC) != 0;
+  if (truncated && count <= kFdsPerBatch && fds.size() < count) {
     return absl::ResourceExhaustedError(
         absl::StrCat("only ", fds.size(), " of the ", count, " fds of batch ", index,
                      " arrived: the fd table is full; raise RLIMIT_NOFILE"));
   }
-  if (fds.size() != count) {
-    return absl::DataLossError(
-        absl::StrCat("batch ", index, " announces ", count, " fds and has ", fds.size()));
+  // One of ours has at least one fd, and all of its fds fit into the control buffer.
+  if (truncated || count == 0 || fds.size() != count) {
+    return absl::DataLossError(absl::StrCat("batch ", index, " announces ", count, " fds and has ",
+                                            fds.size(), truncated ? " and more" : ""));
   }
   return fds;
 }
