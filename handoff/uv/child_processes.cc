@@ -1,8 +1,9 @@
 #include "handoff/uv/child_processes.h"
 
 #include <signal.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
@@ -17,6 +18,12 @@ namespace {
 
 absl::Status Quiesced() {
   return absl::FailedPreconditionError("children are quiesced for an upgrade");
+}
+
+// glibc 2.36 declares its own wrappers without C linkage.
+int OpenPidfd(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
+int SendSignal(int pidfd, int signo) {
+  return static_cast<int>(syscall(SYS_pidfd_send_signal, pidfd, signo, nullptr, 0));
 }
 
 bool StatusesAreThrownAway() {
@@ -39,7 +46,7 @@ absl::StatusOr<SpawnedChild> ChildProcesses::Spawn(const ChildSpec& spec) {
   }
   LIVEEXEC_ASSIGN_OR_RETURN(SpawnedChild child, SpawnProcess(spec));
   // The child cannot be reaped by another before this, so the number is still its.
-  UniqueFd pidfd(pidfd_open(child.pid, 0));
+  UniqueFd pidfd(OpenPidfd(child.pid));
   absl::Status status = pidfd ? absl::OkStatus() : ErrnoError(errno, "pidfd_open");
   if (status.ok()) status = Adopt(child.pid, spec.tag, std::move(pidfd));
   if (!status.ok()) {
@@ -86,7 +93,7 @@ absl::Status ChildProcesses::Kill(pid_t pid, int signo) {
   if (quiesced_) return Quiesced();
   auto found = children_.find(pid);
   if (found == children_.end()) return absl::NotFoundError(absl::StrCat("no child has PID ", pid));
-  if (pidfd_send_signal(found->second.pidfd.get(), signo, nullptr, 0) != 0) {
+  if (SendSignal(found->second.pidfd.get(), signo) != 0) {
     return ErrnoError(errno, absl::StrCat("signal ", signo, " to child ", pid));
   }
   return absl::OkStatus();
