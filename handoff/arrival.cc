@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "handoff/custodian.h"
 #include "handoff/error_code.h"
 #include "handoff/guarded_call.h"
 #include "handoff/receiver.h"
@@ -96,8 +97,11 @@ class Arrival {
   void Commit(Verified& verified, EscrowFds& escrow) {
     Enter(Phase::kCommitted, verified.recorder);
     int64_t blackout_start_ns = verified.manifest.blackout_start_ns;
+    FlightRecord& record = *verified.recorder.record();
+    record.commit_started = 1;
     DisarmRollback();
-    // Drains the channel: it was the last receiving end.
+    ReleaseCustodian(record.custodian_pid);
+    // Drains the channel: once the custodian has ended, nobody holds a receiving end.
     ::close(inheritance_.channel);
     for (Component* component : program_.components) {
       (void)GuardedCall("activate", [&] {
@@ -117,6 +121,16 @@ class Arrival {
     }
     std::lock_guard lock(program_.mutex);
     program_.journal.Add(std::move(entry_));
+  }
+
+  // `pid`: 0 when there was none; our own after a resurrection.
+  void ReleaseCustodian(pid_t pid) {
+    if (pid <= 0 || pid == ::getpid()) return;
+    if (CustodianHasEnded(pid)) {
+      entry_.notes.push_back("the custodian ended before the commit: nobody was on guard");
+    }
+    DismissCustodian(pid);
+    program_.custodian_to_reap = pid;
   }
 
   void RestoreTraits() {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/fd_channel.h"
+#include "handoff/custodian.h"
 #include "handoff/flight_recorder.h"
 #include "handoff/image_file.h"
 #include "handoff/journal.h"
@@ -42,6 +43,7 @@ struct Attempt {
   ImageStamp stamp;                        // Guarding
   FdChannelEnds channel;                   // Guarding
   FlightRecorder recorder;                 // Guarding
+  std::unique_ptr<Custodian> custodian;    // Guarding; ends when the attempt is dropped
   int64_t blackout_start_ns = 0;           // Quiescing
 };
 

@@ -51,9 +51,7 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
 }
 
 // A duplicate out of the way of the numbers that the child gets.
-UniqueFd DuplicateHigh(int fd) {
-  return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 2 * kAboveChildFds));
-}
+UniqueFd DuplicateHigh(int fd) { return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 2 * kAboveChildFds)); }
 
 void SetSignals(posix_spawnattr_t& attributes) {
   sigset_t none, all;
@@ -62,8 +60,8 @@ void SetSignals(posix_spawnattr_t& attributes) {
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setsigdefault(&attributes, &all);
   posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                            POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // CandidateProcess: a candidate that is run beside the server, for a rehearsal.
 //
-// Spawned vfork-like, so that a server of many gigabytes does not pay for a fork; in a process group
-// of its own; with no fd but the channel, an empty stdin, and a pipe for its output, of which only
-// so much is kept. It dies with the thread that spawned it.
+// Spawned vfork-like, so that a server of many gigabytes does not pay for a fork; in a process
+// group of its own; with no fd but the channel, an empty stdin, and a pipe for its output, of which
+// only so much is kept. It dies with the thread that spawned it.
 #ifndef LIVEEXEC_HANDOFF_CANDIDATE_PROCESS_H_
 #define LIVEEXEC_HANDOFF_CANDIDATE_PROCESS_H_
 
@@ -23,8 +23,8 @@ namespace liveexec {
 class CandidateProcess {
  public:
   struct Command {
-    int program = -1;  // O_PATH, borrowed
-    int channel = -1;  // the receiving end, borrowed
+    int program = -1;         // O_PATH, borrowed
+    int channel = -1;         // the receiving end, borrowed
     Inheritance inheritance;  // its channel number is chosen here
     std::vector<std::string> arguments;
     std::vector<std::string> environment;
@@ -38,7 +38,8 @@ class CandidateProcess {
   // Kills its process group and reaps it, if it still runs.
   ~CandidateProcess();
 
-  // Waits until it has ended. Returns its wait status as of waitpid(2); DeadlineExceeded or Cancelled
+  // Waits until it has ended. Returns its wait status as of waitpid(2); DeadlineExceeded or
+  // Cancelled
   // (`cancelled` is asked now and then) when it was killed for that.
   absl::StatusOr<int> Wait(absl::Duration deadline, const std::function<bool()>& cancelled);
 

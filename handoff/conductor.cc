@@ -58,9 +58,14 @@ void Conductor::Post(absl::AnyInvocable<void() &&> task) {
   eventfd_write(wake_.get(), 1);
 }
 
-void Conductor::SetTimer(absl::Duration delay, absl::AnyInvocable<void() &&> task) {
-  timer_ = std::move(task);
-  timer_due_ns_ = MonotonicNs() + absl::ToInt64Nanoseconds(delay);
+uint64_t Conductor::SetTimer(absl::Duration delay, absl::AnyInvocable<void() &&> task) {
+  int64_t due_ns = MonotonicNs() + absl::ToInt64Nanoseconds(delay);
+  timers_.push_back({next_timer_, due_ns, std::move(task)});
+  return next_timer_++;
+}
+
+void Conductor::CancelTimer(uint64_t timer) {
+  std::erase_if(timers_, [&](const Timer& one) { return one.number == timer; });
 }
 
 void Conductor::RunTasks() {
@@ -79,15 +84,24 @@ void Conductor::TakeSignal() {
   if (read(signal_.get(), &info, sizeof(info)) == sizeof(info)) on_signal_();
 }
 
-void Conductor::RunTimer() {
-  if (!timer_ || MonotonicNs() < timer_due_ns_) return;
-  auto task = std::exchange(timer_, nullptr);
-  std::move(task)();
+void Conductor::RunTimers() {
+  int64_t now_ns = MonotonicNs();
+  while (true) {
+    auto due = std::find_if(timers_.begin(), timers_.end(),
+                            [&](const Timer& one) { return one.due_ns <= now_ns; });
+    if (due == timers_.end()) return;
+    // Taken out first: the task may set another.
+    auto task = std::move(due->task);
+    timers_.erase(due);
+    std::move(task)();
+  }
 }
 
 int Conductor::PollTimeoutMs() const {
   absl::Duration wait = control_ != nullptr ? control_->UntilDeadline() : absl::InfiniteDuration();
-  if (timer_) wait = std::min(wait, absl::Nanoseconds(timer_due_ns_ - MonotonicNs()));
+  for (const Timer& timer : timers_) {
+    wait = std::min(wait, absl::Nanoseconds(timer.due_ns - MonotonicNs()));
+  }
   if (wait == absl::InfiniteDuration()) return -1;
   // Rounded up: waking too early would spin.
   int64_t ms = absl::ToInt64Milliseconds(wait) + 1;
@@ -109,7 +123,7 @@ void Conductor::Run() {
     if (poll(fds.data(), fds.size(), PollTimeoutMs()) < 0 && errno != EINTR) continue;
     if (signal_ && take_signal_ && fds[1].fd == signal_.get() && fds[1].revents != 0) TakeSignal();
     if (control_ != nullptr) control_->Handle(fds);
-    RunTimer();
+    RunTimers();
     if (fds[0].revents != 0) RunTasks();
   }
 }

@@ -39,10 +39,10 @@ class Conductor : public Executor {
   // an upgrade asks for another one after it, in whichever program serves then.
   void set_take_signal(bool take) { take_signal_ = take; }
 
-  // Conductor thread only: calls `task` on it, `delay` from now. At most one; replaces the one
-  // before.
-  void SetTimer(absl::Duration delay, absl::AnyInvocable<void() &&> task);
-  void CancelTimer() { timer_ = nullptr; }
+  // Conductor thread only: calls `task` on it, `delay` from now. Returns a number for CancelTimer,
+  // never 0.
+  uint64_t SetTimer(absl::Duration delay, absl::AnyInvocable<void() &&> task);
+  void CancelTimer(uint64_t timer);
 
  private:
   Conductor(ControlServer* control, std::function<void()> on_signal)
@@ -51,7 +51,7 @@ class Conductor : public Executor {
   void Run();
   void RunTasks();
   void TakeSignal();
-  void RunTimer();
+  void RunTimers();
   int PollTimeoutMs() const;
 
   ControlServer* control_;
@@ -59,8 +59,13 @@ class Conductor : public Executor {
   UniqueFd wake_;    // eventfd
   UniqueFd signal_;  // signalfd
   bool take_signal_ = true;
-  absl::AnyInvocable<void() &&> timer_;
-  int64_t timer_due_ns_ = 0;  // CLOCK_MONOTONIC
+  struct Timer {
+    uint64_t number;
+    int64_t due_ns;  // CLOCK_MONOTONIC
+    absl::AnyInvocable<void() &&> task;
+  };
+  std::vector<Timer> timers_;  // a handful at most
+  uint64_t next_timer_ = 1;
 
   std::mutex mutex_;
   std::vector<absl::AnyInvocable<void() &&>> tasks_;

@@ -28,11 +28,14 @@ class Blackout {
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kSealing));
     attempt_.entry.fds_left_behind = LeftBehind(attempt_.open_fds, exported.fds, kMaxLeftBehind);
     LIVEEXEC_ASSIGN_OR_RETURN(Sealed sealed,
-                              exporter.Seal(std::move(exported), attempt_.stamp, DescribeForManifest(program_, attempt_)));
+                              exporter.Seal(std::move(exported), attempt_.stamp,
+                                            DescribeForManifest(program_, attempt_)));
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kSending));
     LIVEEXEC_ASSIGN_OR_RETURN(Sent sent,
                               exporter.Send(std::move(sealed), std::move(attempt_.channel),
                                             attempt_.recorder.fd(), program_.own_image->fd()));
+    // From here on a custodian has something to start the old program from.
+    attempt_.recorder.record()->sealed = 1;
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kExecuting));
     return Exec(sent);
   }
@@ -104,6 +107,8 @@ absl::Status Cross(Program& program, Attempt& attempt) {
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
   Blackout blackout(program, attempt);
   absl::Status status = blackout.Run();
+  // What is in the channel grows stale with the first thing that a resumed component does.
+  attempt.recorder.record()->sealed = 0;
   blackout.Resume();
   program.parking.Release();
   attempt.entry.blackout_ns = MonotonicNs() - attempt.blackout_start_ns;

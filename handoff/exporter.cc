@@ -18,7 +18,7 @@ std::string FdName(const std::string& component, const CarriedFd& carried) {
 }  // namespace
 
 absl::StatusOr<Exported> Exporter::Export(absl::Span<Component* const> components,
-                                           int64_t slice_end_ns) {
+                                          int64_t slice_end_ns) {
   Exported exported;
   for (Component* component : components) {
     LIVEEXEC_RETURN_IF_ERROR(WithCode(ExportOne(*component, slice_end_ns, exported), "E_EXPORT"));
@@ -26,8 +26,7 @@ absl::StatusOr<Exported> Exporter::Export(absl::Span<Component* const> component
   return exported;
 }
 
-absl::Status Exporter::ExportOne(Component& component, int64_t slice_end_ns,
-                                 Exported& exported) {
+absl::Status Exporter::ExportOne(Component& component, int64_t slice_end_ns, Exported& exported) {
   Exported::Part part;
   part.name = std::string(component.name());
   const ComponentSchema* schema = note_.FindComponent(part.name);

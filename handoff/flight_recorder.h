@@ -48,6 +48,8 @@ struct FlightRecord {
   char message[1024];       // one sentence
   int64_t phase_start_ns[kPhaseCount];  // CLOCK_MONOTONIC; 0: not entered. For the phases that
                                         // begin after the manifest is sealed
+  uint64_t sealed;                      // 1: the channel is full, there is something to start from
+  int32_t custodian_pid;                // 0: there is none
   uint64_t rehearsal_accepted;          // 1: the candidate rebuilt everything and checked itself
 };
 

@@ -28,7 +28,7 @@ struct JournalEntryImage {
   stateBytes @13 :UInt64;
   fdsLeftBehind @14 :List(Text);
   phases @15 :List(PhaseTimeImage);
-  rehearsalSampled @16 :List(Text);
+  notes @16 :List(Text);
 }
 
 struct JournalImage {

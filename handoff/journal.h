@@ -40,7 +40,7 @@ struct JournalEntry {
   uint32_t fds = 0;             // carried
   uint64_t state_bytes = 0;     // all images
   std::vector<std::string> fds_left_behind;  // "17 eventfd (no role)", at most 64
-  std::vector<std::string> rehearsal_sampled;  // components of which only a part was rehearsed
+  std::vector<std::string> notes;            // what an operator should know, also of a success
   std::vector<PhaseTime> phases;
 };
 

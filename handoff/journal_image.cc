@@ -66,7 +66,7 @@ void ToImage(const JournalEntry& entry, JournalEntryImage::Builder image) {
   image.setStateBytes(entry.state_bytes);
 
   WriteTexts(entry.fds_left_behind, [&](unsigned n) { return image.initFdsLeftBehind(n); });
-  WriteTexts(entry.rehearsal_sampled, [&](unsigned n) { return image.initRehearsalSampled(n); });
+  WriteTexts(entry.notes, [&](unsigned n) { return image.initNotes(n); });
   const size_t phase_count = std::min(entry.phases.size(), kMaxListed);
   auto phases = image.initPhases(static_cast<unsigned>(phase_count));
   for (unsigned i = 0; i < phase_count; ++i) {
@@ -104,7 +104,7 @@ absl::StatusOr<JournalEntry> FromImage(JournalEntryImage::Reader image) {
   entry.fds = image.getFds();
   entry.state_bytes = image.getStateBytes();
   entry.fds_left_behind = ReadTexts(image.getFdsLeftBehind());
-  entry.rehearsal_sampled = ReadTexts(image.getRehearsalSampled());
+  entry.notes = ReadTexts(image.getNotes());
   for (PhaseTimeImage::Reader phase : image.getPhases()) {
     if (entry.phases.size() == kMaxListed) break;
     entry.phases.push_back({Read(phase.getPhase()), phase.getStartNs(), phase.getDurationNs()});

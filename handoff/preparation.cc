@@ -55,6 +55,15 @@ absl::Status Guard(Program& program, Attempt& attempt) {
   LIVEEXEC_ASSIGN_OR_RETURN(attempt.recorder, FlightRecorder::Create(program.syscalls));
   attempt.recorder.record()->rehydrate_deadline_ns =
       absl::ToInt64Nanoseconds(program.options.rehydrate_deadline);
+  if (!program.options.custodian) return absl::OkStatus();
+  auto custodian = Custodian::Start({.channel = attempt.channel.receiver.get(),
+                                     .old_program = program.own_image->fd(),
+                                     .record = attempt.recorder.record(),
+                                     .nonce = attempt.stamp.nonce,
+                                     .arguments = program.traits.arguments,
+                                     .environment = EnvironmentForNextProgram(program)});
+  if (!custodian.ok()) return custodian.status();
+  attempt.custodian = *std::move(custodian);
   return absl::OkStatus();
 }
 

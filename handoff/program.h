@@ -2,6 +2,8 @@
 #ifndef LIVEEXEC_HANDOFF_PROGRAM_H_
 #define LIVEEXEC_HANDOFF_PROGRAM_H_
 
+#include <sys/types.h>
+
 #include <mutex>
 #include <optional>
 #include <string>
@@ -36,6 +38,8 @@ struct Program {
   int64_t process_started_unix_ns = 0;  // the first program in the row
 
   Parking parking;
+
+  pid_t custodian_to_reap = 0;  // of the upgrade that this program came from
 
   // Guarded by `mutex`: the conductor answers from them, the main thread writes them.
   mutable std::mutex mutex;

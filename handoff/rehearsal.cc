@@ -93,10 +93,10 @@ absl::Status Verdict(int status, FlightRecorder& recorder, const std::string& ou
     if (!report.component.empty()) absl::StrAppend(&where, " component ", report.component);
   }
   if (WIFSIGNALED(status)) return Refusal("E_REHEARSAL", DescribeSignal(status) + where, output);
-  return Refusal("E_REHEARSAL",
-                 absl::StrCat("it exited with status ", WEXITSTATUS(status),
-                              " without a verdict", where),
-                 output);
+  return Refusal(
+      "E_REHEARSAL",
+      absl::StrCat("it exited with status ", WEXITSTATUS(status), " without a verdict", where),
+      output);
 }
 
 }  // namespace
@@ -104,7 +104,10 @@ absl::Status Verdict(int status, FlightRecorder& recorder, const std::string& ou
 absl::Status Rehearse(Program& program, Attempt& attempt) {
   LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, Snapshot().Take(program, attempt));
   for (const Exported::Part& part : exported.parts) {
-    if (part.context->sampled()) attempt.entry.rehearsal_sampled.push_back(part.name);
+    if (!part.context->sampled()) continue;
+    attempt.entry.notes.push_back(absl::StrCat("only a part of component ", part.name,
+                                               " was rehearsed: the whole of it ",
+                                               "takes longer to export than rehearsal_slice"));
   }
   ImageStamp stamp{.generation = program.generation, .nonce = {}};
   if (getrandom(stamp.nonce.data(), stamp.nonce.size(), 0) !=
@@ -112,15 +115,13 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
     return ErrnoError(errno, "getrandom");
   }
   Exporter exporter(program.syscalls, *attempt.inspector, program.note);
-  LIVEEXEC_ASSIGN_OR_RETURN(
-      Sealed sealed,
-      exporter.Seal(std::move(exported), stamp, DescribeForManifest(program, attempt)));
+  LIVEEXEC_ASSIGN_OR_RETURN(Sealed sealed, exporter.Seal(std::move(exported), stamp,
+                                                         DescribeForManifest(program, attempt)));
   sealed.fds.clear();  // Never the server's own.
   LIVEEXEC_ASSIGN_OR_RETURN(FdChannelEnds channel, CreateFdChannel(program.syscalls));
   LIVEEXEC_ASSIGN_OR_RETURN(FlightRecorder recorder, FlightRecorder::Create(program.syscalls));
-  LIVEEXEC_ASSIGN_OR_RETURN(Sent sent,
-                            exporter.Send(std::move(sealed), std::move(channel), recorder.fd(),
-                                          program.own_image->fd()));
+  LIVEEXEC_ASSIGN_OR_RETURN(Sent sent, exporter.Send(std::move(sealed), std::move(channel),
+                                                     recorder.fd(), program.own_image->fd()));
   auto process = CandidateProcess::Spawn(
       {.program = attempt.candidate->image.fd(),
        .channel = sent.channel.receiver.get(),

@@ -99,28 +99,41 @@ UniqueFd Signalfd() {
 
 UniqueFd Make(FdKind kind, bool with_peer, std::vector<UniqueFd>& peers) {
   switch (kind) {
-    case FdKind::kTcpListener: return Bound(AF_INET, SOCK_STREAM, true);
+    case FdKind::kTcpListener:
+      return Bound(AF_INET, SOCK_STREAM, true);
     case FdKind::kTcpStream:
       return with_peer ? ConnectedTcp(peers) : Bound(AF_INET, SOCK_STREAM, false);
-    case FdKind::kUdp: return Bound(AF_INET, SOCK_DGRAM, false);
-    case FdKind::kUnixListener: return Bound(AF_UNIX, SOCK_STREAM, true);
+    case FdKind::kUdp:
+      return Bound(AF_INET, SOCK_DGRAM, false);
+    case FdKind::kUnixListener:
+      return Bound(AF_UNIX, SOCK_STREAM, true);
     case FdKind::kUnixStream:
       return with_peer ? ConnectedUnix(SOCK_STREAM, peers) : Bound(AF_UNIX, SOCK_STREAM, false);
-    case FdKind::kUnixDatagram: return Bound(AF_UNIX, SOCK_DGRAM, false);
-    case FdKind::kUnixSeqpacket: return ConnectedUnix(SOCK_SEQPACKET, peers);
-    case FdKind::kOtherSocket: return Bound(AF_UNIX, SOCK_DGRAM, false);
-    case FdKind::kPipe: return Pipe();
+    case FdKind::kUnixDatagram:
+      return Bound(AF_UNIX, SOCK_DGRAM, false);
+    case FdKind::kUnixSeqpacket:
+      return ConnectedUnix(SOCK_SEQPACKET, peers);
+    case FdKind::kOtherSocket:
+      return Bound(AF_UNIX, SOCK_DGRAM, false);
+    case FdKind::kPipe:
+      return Pipe();
     case FdKind::kFile:
     case FdKind::kMemfd:
       return UniqueFd(memfd_create("liveexec-stand-in", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    case FdKind::kDirectory: return UniqueFd(open("/", O_DIRECTORY | O_RDONLY | O_CLOEXEC));
-    case FdKind::kTerminal: return Terminal(peers);
-    case FdKind::kEventfd: return UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    case FdKind::kDirectory:
+      return UniqueFd(open("/", O_DIRECTORY | O_RDONLY | O_CLOEXEC));
+    case FdKind::kTerminal:
+      return Terminal(peers);
+    case FdKind::kEventfd:
+      return UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     case FdKind::kTimerfd:
       return UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    case FdKind::kSignalfd: return Signalfd();
-    case FdKind::kInotify: return UniqueFd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    case FdKind::kEpoll: return UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+    case FdKind::kSignalfd:
+      return Signalfd();
+    case FdKind::kInotify:
+      return UniqueFd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    case FdKind::kEpoll:
+      return UniqueFd(epoll_create1(EPOLL_CLOEXEC));
     case FdKind::kPidfd:
       return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
     case FdKind::kUnknown:
@@ -141,8 +154,7 @@ std::string RoleKey(std::string_view component, std::string_view role) {
 absl::StatusOr<UniqueFd> MakeStandIn(FdKind kind, bool with_peer, std::vector<UniqueFd>& peers) {
   UniqueFd fd = Make(kind, with_peer, peers);
   if (!fd) {
-    return ErrnoError(errno,
-                      absl::StrCat("make a stand-in for a ", std::string(FdKindName(kind))));
+    return ErrnoError(errno, absl::StrCat("make a stand-in for a ", std::string(FdKindName(kind))));
   }
   return fd;
 }
@@ -153,9 +165,8 @@ StandInFds::StandInFds(std::vector<FdEntry> entries)
     roles_[RoleKey(entries_[i].component, entries_[i].role)].push_back(i);
   }
   for (auto& [role, indexes] : roles_) {
-    std::stable_sort(indexes.begin(), indexes.end(), [&](size_t a, size_t b) {
-      return entries_[a].number < entries_[b].number;
-    });
+    std::stable_sort(indexes.begin(), indexes.end(),
+                     [&](size_t a, size_t b) { return entries_[a].number < entries_[b].number; });
   }
 }
 
@@ -164,9 +175,9 @@ absl::StatusOr<UniqueFd> StandInFds::Take(std::string_view component, std::strin
   auto name = [&] { return absl::StrCat(RoleKey(component, role), "/", number); };
   auto found = roles_.find(RoleKey(component, role));
   if (found != roles_.end()) {
-    auto index = std::lower_bound(
-        found->second.begin(), found->second.end(), number,
-        [&](size_t at, uint64_t wanted) { return entries_[at].number < wanted; });
+    auto index =
+        std::lower_bound(found->second.begin(), found->second.end(), number,
+                         [&](size_t at, uint64_t wanted) { return entries_[at].number < wanted; });
     if (index != found->second.end() && entries_[*index].number == number) {
       if (taken_[*index]) {
         return absl::FailedPreconditionError(absl::StrCat("fd ", name(), " was taken before"));
@@ -178,8 +189,7 @@ absl::StatusOr<UniqueFd> StandInFds::Take(std::string_view component, std::strin
   return absl::NotFoundError(absl::StrCat("no fd was carried as ", name()));
 }
 
-std::vector<uint64_t> StandInFds::Numbers(std::string_view component,
-                                          std::string_view role) const {
+std::vector<uint64_t> StandInFds::Numbers(std::string_view component, std::string_view role) const {
   std::vector<uint64_t> numbers;
   auto found = roles_.find(RoleKey(component, role));
   if (found == roles_.end()) return numbers;

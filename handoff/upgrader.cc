@@ -17,6 +17,7 @@
 #include "handoff/conductor.h"
 #include "handoff/control_server.h"
 #include "handoff/crossing.h"
+#include "handoff/custodian.h"
 #include "handoff/error_code.h"
 #include "handoff/guarded_call.h"
 #include "handoff/inheritance.h"
@@ -61,6 +62,7 @@ class UpgraderImpl final : public Upgrader {
   absl::Status StartFresh();
   absl::Status StartConductor();
   void AnswerWaiting();
+  void Reap();
   ControlServer::Handlers MakeHandlers();
   ControlStatus Status();
   std::vector<JournalEntry> History(uint32_t limit);
@@ -87,6 +89,7 @@ class UpgraderImpl final : public Upgrader {
   bool busy_ = false;
   std::shared_ptr<BlackoutTicket> ticket_;   // of the attempt under way
   std::shared_ptr<BlackoutTicket> waiting_;  // of the attempt that waits for its blackout
+  uint64_t deadline_ = 0;                    // the timer for its quiescing
   std::thread preparing_;
   std::atomic<uint8_t> phase_{0};  // for status
 
@@ -178,7 +181,12 @@ absl::Status UpgraderImpl::StartConductor() {
         (void)Begin(std::move(attempt));
       }));
   program_.parking.Add(*conductor_);
-  if (!fresh()) conductor_->Post([this] { AnswerWaiting(); });
+  if (!fresh()) {
+    conductor_->Post([this] {
+      AnswerWaiting();
+      Reap();
+    });
+  }
   conductor_->Start();
   return absl::OkStatus();
 }
@@ -199,6 +207,16 @@ void UpgraderImpl::AnswerWaiting() {
     }
     control_->SendResult(requester, entry);
   }
+}
+
+// The custodian takes its time to end: it returns the old program's memory.
+void UpgraderImpl::Reap() {
+  if (program_.custodian_to_reap == 0) return;
+  if (ReapCustodian(program_.custodian_to_reap)) {
+    program_.custodian_to_reap = 0;
+    return;
+  }
+  conductor_->SetTimer(absl::Milliseconds(10), [this] { Reap(); });
 }
 
 ControlServer::Handlers UpgraderImpl::MakeHandlers() {
@@ -331,7 +349,7 @@ void UpgraderImpl::WaitForBlackout(std::unique_ptr<Attempt> attempt) {
   Observe(attempt->requester, Phase::kQuiescing);
   waiting_ = ticket;
   parked_attempt_ = std::move(attempt);
-  conductor_->SetTimer(program_.options.quiesce_deadline, [this] {
+  deadline_ = conductor_->SetTimer(program_.options.quiesce_deadline, [this] {
     GiveUpWaiting("E_QUIESCE",
                   "a thread did not come to a stop in time, or work in flight did not "
                   "end; look for callbacks that block, or raise quiesce_deadline");
@@ -370,7 +388,7 @@ void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status&
     std::lock_guard lock(program_.mutex);
     program_.journal.Add(entry);
   }
-  conductor_->CancelTimer();
+  conductor_->CancelTimer(deadline_);
   waiting_ = nullptr;
   busy_ = false;
   phase_ = static_cast<uint8_t>(Phase::kIdle);
