@@ -79,6 +79,11 @@ void Parking::Remove(Executor& executor) {
   executors_.erase(std::remove(executors_.begin(), executors_.end(), &executor), executors_.end());
 }
 
+size_t Parking::size() {
+  std::lock_guard lock(mutex_);
+  return executors_.size();
+}
+
 std::vector<Executor*> Parking::Executors() {
   std::lock_guard lock(mutex_);
   return executors_;
@@ -96,7 +101,7 @@ void Parking::WhenDrained(Executor& main, std::shared_ptr<BlackoutTicket> ticket
   for (Executor* executor : executors) PostDrain(*executor, draining);
 }
 
-absl::Status Parking::Park(For purpose, absl::Duration deadline) {
+absl::Status Parking::Park(For purpose, absl::Duration deadline, Executor* except) {
   auto gathering = std::make_shared<Gathering>();
   gathering->refuse_busy = purpose == For::kExec;
   std::vector<Executor*> executors;
@@ -105,6 +110,7 @@ absl::Status Parking::Park(For purpose, absl::Duration deadline) {
     gathering_ = gathering;
     executors = executors_;
   }
+  std::erase(executors, except);
   for (Executor* executor : executors) {
     executor->Post([executor, gathering] { gathering->Arrive(*executor); });
   }

@@ -41,6 +41,7 @@ class Parking {
   // Borrowed until Remove. Any thread; Remove waits until the thread is not parked.
   void Add(Executor& executor);
   void Remove(Executor& executor);
+  size_t size();
 
   // Runs `then` on `main`, once no executor (`main` included) has operations in flight, or never
   // when `ticket` is cancelled before. The loops go on running meanwhile.
@@ -52,8 +53,8 @@ class Parking {
 
   // Parks every executor added; call it on the main thread, which is not among them. Unavailable:
   // one has operations in flight (kExec only). DeadlineExceeded: one does not come to a stop in
-  // time. After an error nothing is parked.
-  absl::Status Park(For purpose, absl::Duration deadline);
+  // time. After an error nothing is parked. `except` is one that stands still by itself.
+  absl::Status Park(For purpose, absl::Duration deadline, Executor* except = nullptr);
   // Lets them go on. A no-op when nothing is parked.
   void Release();
 

@@ -5,11 +5,6 @@
 #include <sys/random.h>
 #include <sys/wait.h>
 
-#include <chrono>
-#include <condition_variable>
-#include <memory>
-#include <mutex>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -19,6 +14,7 @@
 #include "handoff/error_code.h"
 #include "handoff/exporter.h"
 #include "handoff/rehearsal_candidate.h"
+#include "handoff/snapshot.h"
 
 namespace liveexec {
 namespace {
@@ -29,47 +25,6 @@ absl::Status Refusal(std::string_view code, std::string_view what, const std::st
   if (!said.empty()) absl::StrAppend(&message, "; it wrote: ", said);
   return CodedError(code, absl::StatusCode::kFailedPrecondition, message);
 }
-
-// A request to the main thread for an export of everything, between two callbacks.
-class Snapshot {
- public:
-  absl::StatusOr<Exported> Take(Program& program, Attempt& attempt) {
-    auto job = std::make_shared<Job>();
-    program.main.Post([job, &program, &attempt] {
-      std::unique_lock lock(job->mutex);
-      if (job->given_up) return;
-      job->result = Export(program, attempt);
-      job->done.notify_all();
-    });
-    std::unique_lock lock(job->mutex);
-    job->done.wait_for(lock, absl::ToChronoNanoseconds(program.options.quiesce_deadline),
-                       [&] { return job->result.has_value(); });
-    if (job->result.has_value()) return *std::move(job->result);
-    job->given_up = true;
-    return CodedError("E_QUIESCE", absl::StatusCode::kDeadlineExceeded,
-                      "the main thread did not take a snapshot for the rehearsal in time; look for "
-                      "callbacks that block");
-  }
-
- private:
-  struct Job {
-    std::mutex mutex;
-    std::condition_variable done;
-    bool given_up = false;
-    std::optional<absl::StatusOr<Exported>> result;
-  };
-
-  static absl::StatusOr<Exported> Export(Program& program, Attempt& attempt) {
-    absl::Status parked =
-        program.parking.Park(Parking::For::kSnapshot, program.options.quiesce_deadline);
-    if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
-    int64_t slice_ns = absl::ToInt64Nanoseconds(program.options.rehearsal_slice);
-    Exporter exporter(program.syscalls, *attempt.inspector, program.note);
-    auto exported = exporter.Export(program.components, MonotonicNs() + slice_ns);
-    program.parking.Release();
-    return exported;
-  }
-};
 
 std::string DescribeSignal(int status) {
   const char* name = sigabbrev_np(WTERMSIG(status));
@@ -102,7 +57,8 @@ absl::Status Verdict(int status, FlightRecorder& recorder, const std::string& ou
 }  // namespace
 
 absl::Status Rehearse(Program& program, Attempt& attempt) {
-  LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, Snapshot().Take(program, attempt));
+  LIVEEXEC_ASSIGN_OR_RETURN(Exported exported,
+                            TakeSnapshot(program, *attempt.inspector));
   for (const Exported::Part& part : exported.parts) {
     if (!part.context->sampled()) continue;
     attempt.entry.notes.push_back(absl::StrCat("only a part of component ", part.name,

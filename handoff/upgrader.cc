@@ -18,6 +18,7 @@
 #include "handoff/control_server.h"
 #include "handoff/crossing.h"
 #include "handoff/custodian.h"
+#include "handoff/doctor.h"
 #include "handoff/error_code.h"
 #include "handoff/guarded_call.h"
 #include "handoff/inheritance.h"
@@ -224,6 +225,11 @@ ControlServer::Handlers UpgraderImpl::MakeHandlers() {
   handlers.status = [this] { return Status(); };
   handlers.history = [this](uint32_t limit) { return History(limit); };
   handlers.cancel = [this] { return Cancel(); };
+  handlers.doctor = [this]() -> absl::StatusOr<std::string> {
+    LIVEEXEC_ASSIGN_OR_RETURN(std::vector<Finding> findings,
+                              Diagnose(program_, conductor_.get()));
+    return FormatFindings(findings);
+  };
   handlers.upgrade = [this](ControlServer::ConnectionId requester, const ControlUpgrade& wanted) {
     auto attempt = std::make_unique<Attempt>();
     attempt->request = {.binary = wanted.binary, .trigger = "control"};

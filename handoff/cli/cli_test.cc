@@ -200,6 +200,33 @@ TEST_F(CliTest, RedrawsTheCurrentPhaseOnATerminal) {
   EXPECT_THAT(run.out, HasSubstr("committed: 1.0 -> 2.0"));
 }
 
+TEST_F(CliTest, EndsAPhaseWhenTheNextOneStartsAndShowsItOnce) {
+  handlers_.upgrade = [this](ControlServer::ConnectionId id, const ControlUpgrade&) {
+    // As a server does that stops between the two, and whose successor tells all at the end.
+    server_->SendProgress(id, {"checking", ControlProgress::State::kStarted});
+    server_->SendProgress(id, {"sealing", ControlProgress::State::kStarted});
+    server_->SendProgress(id, {"checking", ControlProgress::State::kFinished, 1'000'000});
+    server_->SendProgress(id, {"sealing", ControlProgress::State::kFinished, 2'000'000});
+    server_->SendResult(id, Entry(Outcome::kCommitted));
+    return absl::OkStatus();
+  };
+  Serve();
+  const std::vector<std::string> command = {"upgrade", "--control", control()};
+  auto count = [](const std::string& text, const std::string& word) {
+    int number = 0;
+    for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
+      ++number;
+    }
+    return number;
+  };
+  Finished run = Command(command, {"TERM=xterm", "NO_COLOR=1"}, Stdout::kTerminal);
+  EXPECT_EQ(count(run.out, "+ checking"), 1) << run.out;
+  EXPECT_EQ(count(run.out, "+ sealing"), 1) << run.out;
+  run = Command(command);
+  EXPECT_EQ(count(run.out, "+ checking: 1.00 ms\n"), 1) << run.out;
+  EXPECT_EQ(count(run.out, "+ sealing: 2.00 ms\n"), 1) << run.out;
+}
+
 TEST_F(CliTest, HonoursNoColorAndDumbTerminals) {
   Serve();
   Finished run =

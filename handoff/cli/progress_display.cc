@@ -70,14 +70,25 @@ void ProgressDisplay::Update(const ControlProgress& progress) {
   const std::string phase = Printable(progress.phase);
   std::lock_guard<std::mutex> lock(mutex_);
   if (progress.state == ControlProgress::State::kStarted) {
+    if (current_ == phase) return;
+    FinishCurrent();
     current_ = phase;
     started_ = absl::Now();
     if (style_ != ProgressStyle::kPlain) DrawCurrent();
     return;
   }
-  current_.clear();
-  shown_.insert(phase);
+  if (current_ == phase) current_.clear();
+  if (!shown_.insert(phase).second) return;
   PrintLine(Mark::kDone, phase, DurationText(progress.duration_ns), Printable(progress.detail));
+}
+
+// The server went on to the next phase. How long this one took exactly, it may say later: a plain
+// line waits.
+void ProgressDisplay::FinishCurrent() {
+  if (current_.empty() || style_ == ProgressStyle::kPlain) return;
+  PrintLine(Mark::kDone, current_, DurationText(absl::ToInt64Nanoseconds(absl::Now() - started_)),
+            "");
+  shown_.insert(current_);
 }
 
 void ProgressDisplay::Complete(const JournalEntry& entry) {

@@ -50,7 +50,9 @@ class ProgressDisplay {
   enum class Mark { kRunning, kDone, kFailed };
 
   void Tick();
-  void DrawCurrent();  // with mutex_ held
+  // These with mutex_ held.
+  void DrawCurrent();
+  void FinishCurrent();
   void PrintLine(Mark mark, const std::string& phase, const std::string& time,
                  const std::string& detail);
   std::string Glyph(Mark mark) const;
