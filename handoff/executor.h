@@ -24,11 +24,11 @@ class Executor {
   // until this is 0, or the quiesce deadline passes and the upgrade is abandoned.
   virtual int OperationsInFlight() { return 0; }
 
-  // Runs now whatever has been posted so far, the tasks behind the one that is running included;
-  // returns whether there was any. Called by an upgrade from within a task of this executor, once
-  // every thread has stopped at such a task: what one thread posted to another that had stopped
-  // before it would otherwise be lost by exec. The upgrade goes round its executors until none of
-  // them has anything, and quiesces the components then.
+  // Runs at once what has been posted until now, also behind the task that is running; returns
+  // whether there was any. For an upgrade, once all threads have stopped, each in a task of its
+  // executor: what one thread posted to another that had stopped before it would be lost by exec.
+  // It goes round the executors until none has anything, and quiesces the components then. Called
+  // from within a task on the executor's thread, or on the main thread while that one stands still.
   virtual bool RunPosted() { return false; }
 };
 
