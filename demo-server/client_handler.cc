@@ -1,0 +1,113 @@
+#include "demo-server/client_handler.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <mutex>
+#include <utility>
+
+#include "core/error.h"
+
+namespace liveexec::demo {
+namespace {
+
+// Our own end, as CLIENT LIST shows it. Empty when the kernel does not say.
+std::string LocalName(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
+  char host[INET6_ADDRSTRLEN] = "";
+  if (address.ss_family == AF_INET) {
+    const auto* in = reinterpret_cast<const sockaddr_in*>(&address);
+    inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+    return std::string(host) + ":" + std::to_string(ntohs(in->sin_port));
+  }
+  if (address.ss_family == AF_INET6) {
+    const auto* in = reinterpret_cast<const sockaddr_in6*>(&address);
+    inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof(host));
+    return "[" + std::string(host) + "]:" + std::to_string(ntohs(in->sin6_port));
+  }
+  return "";
+}
+
+}  // namespace
+
+ClientHandler::ClientHandler(uv::Stream& stream, Shared& shared, std::string unix_path)
+    : stream_(stream), shared_(shared), unix_path_(std::move(unix_path)) {
+  session_.owner = this;
+  session_.loop = shared.loop;
+  session_.fd = stream.fd();
+}
+
+void ClientHandler::OnOpen(uv::Stream& stream) {
+  if (unix_path_.empty()) {
+    session_.address = stream.peer_name();
+    session_.local_address = LocalName(stream.fd());
+  } else {
+    session_.address = unix_path_ + ":0";
+    session_.local_address = session_.address;
+  }
+  shared_.engine->Open(session_);
+  known_ = true;
+}
+
+size_t ClientHandler::OnInput(uv::Stream& stream, std::string_view input) {
+  const Engine::Progress progress = shared_.engine->Process(session_, input, shared_.output);
+  Send(progress.output);
+  if (progress.wanted > 0) stream.WantInput(progress.wanted);
+  if (progress.others_pending) FlushPending(*shared_.engine, shared_.loop);
+  return progress.consumed;
+}
+
+void ClientHandler::Flush() { Send(shared_.engine->TakeOutput(session_, shared_.output)); }
+
+void ClientHandler::Send(const Engine::Output& what) {
+  if (!shared_.output.empty() && !stream_.Write(shared_.output).ok() && !stream_.closed()) {
+    // Broken, and about to be closed; or quiesced, and to be carried.
+    shared_.engine->ReturnOutput(session_, shared_.output);
+  }
+  if (what.close_now) {
+    stream_.Close();
+  } else if (what.close_after_output) {
+    stream_.CloseAfterFlush();
+  } else if (what.resume_input) {
+    stream_.ResumeReading();
+  }
+}
+
+void ClientHandler::OnEnd(uv::Stream& stream) {
+  if (shared_.engine->PeerEnded(session_)) {
+    stream.Close();
+  } else {
+    stream.CloseAfterFlush();
+  }
+}
+
+void ClientHandler::OnClose(uv::Stream& /*stream*/) {
+  if (known_) shared_.engine->Close(session_);
+  known_ = false;
+}
+
+absl::Status ClientHandler::Save(capnp::AnyPointer::Builder state) const {
+  if (!known_) return absl::OkStatus();  // not opened yet: the next program will
+  std::lock_guard lock(shared_.engine->mutex());
+  shared_.format->WriteSession(session_, state);
+  return absl::OkStatus();
+}
+
+absl::Status ClientHandler::Load(capnp::AnyPointer::Reader state) {
+  std::lock_guard lock(shared_.engine->mutex());
+  LIVEEXEC_RETURN_IF_ERROR(shared_.format->ReadSession(state, *shared_.engine, session_));
+  shared_.engine->Adopt(session_);
+  known_ = true;
+  return absl::OkStatus();
+}
+
+void FlushPending(Engine& engine, int loop) {
+  while (Session* session = engine.TakePending(loop)) {
+    static_cast<ClientHandler*>(session->owner)->Flush();
+  }
+}
+
+}  // namespace liveexec::demo

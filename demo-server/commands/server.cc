@@ -1,0 +1,170 @@
+// The server as a whole: what monitoring tools and libraries ask of it, and LIVEEXEC.
+#include <unistd.h>
+
+#include <string>
+
+#include "demo-server/commands/families.h"
+#include "demo-server/engine/call.h"
+
+namespace liveexec::demo {
+namespace {
+
+void Lines(Call& call, absl::Span<const std::string_view> lines) {
+  call.reply().Array(lines.size());
+  for (std::string_view line : lines) call.reply().Simple(line);
+}
+
+void Shutdown(Call& call) {
+  if (call.size() > 1 && call.Is(1, "abort")) {
+    return call.reply().Error("ERR No shutdown in progress.");
+  }
+  call.engine().host().RequestShutdown();
+  call.session().close_after_output = true;
+}
+
+void Monitor(Call& call) {
+  call.session().monitor = true;
+  call.reply().Ok();
+}
+
+void Role(Call& call) {
+  call.reply().Array(3);
+  call.reply().Bulk("master");
+  call.reply().Integer(0);
+  call.reply().Array(0);
+}
+
+// Everything is acknowledged by the no replicas that there are.
+void Wait(Call& call) {
+  int64_t unused = 0;
+  if (call.Integer(1, &unused) &&
+      call.Integer(2, &unused, "ERR timeout is not an integer or out of range")) {
+    call.reply().Integer(0);
+  }
+}
+
+void LastSave(Call& call) { call.reply().Integer(call.engine().statistics().started_ms / 1000); }
+
+void NotPersistent(Call& call) {
+  call.reply().Error("ERR this server keeps its data in memory only");
+}
+
+void SlowlogGet(Call& call) { call.reply().Array(0); }
+void SlowlogLen(Call& call) { call.reply().Integer(0); }
+void ReplyOk(Call& call) { call.reply().Ok(); }
+
+void MemoryUsage(Call& call) {
+  const Entry* entry = call.Find(call[2]);
+  if (entry == nullptr) return call.reply().Null();
+  size_t bytes = sizeof(Entry) + entry->key().size();
+  if (const Bytes* text = entry->value.As<Bytes>(); text != nullptr) {
+    bytes += text->size();
+  } else if (const List* list = entry->value.As<List>(); list != nullptr) {
+    for (const Bytes& element : *list) bytes += sizeof(Bytes) + element.size();
+  } else if (const Hash* hash = entry->value.As<Hash>(); hash != nullptr) {
+    for (const Field* field : hash->fields().nodes()) {
+      bytes += sizeof(Field) + field->key().size() + field->value.size();
+    }
+  } else if (const Set* set = entry->value.As<Set>(); set != nullptr) {
+    for (const SetNode* node : set->nodes().nodes()) bytes += sizeof(SetNode) + node->key().size();
+  } else if (const SortedSet* sorted = entry->value.As<SortedSet>(); sorted != nullptr) {
+    for (const Member* member : sorted->members().nodes()) {
+      bytes += sizeof(Member) + member->key().size();
+    }
+  }
+  call.reply().Integer(static_cast<int64_t>(bytes));
+}
+
+void ClusterOff(Call& call) {
+  call.reply().Error("ERR This instance has cluster support disabled");
+}
+
+void AclWhoAmI(Call& call) { call.reply().Bulk("default"); }
+
+void DebugSleep(Call& call) {
+  double seconds = 0;
+  if (!call.Double(2, &seconds)) return;
+  // With the lock held: it is the point of the command that nobody is served meanwhile.
+  constexpr double kMost = 60;
+  if (seconds > 0) usleep(static_cast<useconds_t>(std::min(seconds, kMost) * 1e6));
+  call.reply().Ok();
+}
+
+// ---- LIVEEXEC
+
+void LiveexecStatus(Call& call) {
+  const ProgramState& program = call.engine().program();
+  Reply& reply = call.reply();
+  reply.Map(5);
+  reply.Bulk("version");
+  reply.Bulk(call.engine().options().version);
+  reply.Bulk("generation");
+  reply.Integer(static_cast<int64_t>(program.generation));
+  reply.Bulk("pid");
+  reply.Integer(getpid());
+  reply.Bulk("executable");
+  reply.Bulk(program.executable);
+  reply.Bulk("connections");
+  reply.Integer(static_cast<int64_t>(call.engine().sessions().size()));
+}
+
+void LiveexecHistory(Call& call) {
+  const ProgramState& program = call.engine().program();
+  call.reply().Array(program.history.size());
+  for (const std::string& line : program.history) call.reply().Bulk(line);
+}
+
+void LiveexecUpgrade(Call& call) {
+  if (call.size() > 3) return call.ArityError();
+  call.engine().host().RequestUpgrade(call.size() == 3 ? call[2] : std::string_view());
+  call.reply().Simple("Upgrade requested");
+}
+
+void LiveexecHelp(Call& call) {
+  Lines(call,
+        {"LIVEEXEC STATUS: the program that serves.", "LIVEEXEC HISTORY: a line for each upgrade.",
+         "LIVEEXEC UPGRADE [path]: asks for an upgrade, and does not wait for it."});
+}
+
+constexpr Command kCommands[] = {
+    {"shutdown", -1, kAdmin | kNoMulti, 0, 0, 0, Group::kServer, Shutdown, "Stop the server"},
+    {"monitor", 1, kAdmin | kNoMulti, 0, 0, 0, Group::kServer, Monitor, "Watch all commands"},
+    {"role", 1, kFast, 0, 0, 0, Group::kServer, Role, "Role in replication"},
+    {"wait", 3, 0, 0, 0, 0, Group::kGeneric, Wait, "Wait for replicas"},
+    {"lastsave", 1, kFast, 0, 0, 0, Group::kServer, LastSave, "Time of the last save"},
+    {"save", 1, kAdmin, 0, 0, 0, Group::kServer, NotPersistent, "Save to disk"},
+    {"bgsave", -1, kAdmin, 0, 0, 0, Group::kServer, NotPersistent, "Save to disk"},
+    {"bgrewriteaof", 1, kAdmin, 0, 0, 0, Group::kServer, NotPersistent, "Rewrite the log"},
+    {"slowlog", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Slow commands"},
+    {"slowlog|get", -2, kAdmin, 0, 0, 0, Group::kServer, SlowlogGet, "Slow commands"},
+    {"slowlog|len", 2, kAdmin, 0, 0, 0, Group::kServer, SlowlogLen, "Number of slow commands"},
+    {"slowlog|reset", 2, kAdmin, 0, 0, 0, Group::kServer, ReplyOk, "Forget slow commands"},
+    {"latency", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Latency"},
+    {"latency|latest", 2, kAdmin, 0, 0, 0, Group::kServer, SlowlogGet, "Latest events"},
+    {"latency|reset", -2, kAdmin, 0, 0, 0, Group::kServer, SlowlogLen, "Forget events"},
+    {"memory", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Memory"},
+    {"memory|usage", -3, kReadOnly, 2, 2, 1, Group::kServer, MemoryUsage, "Memory of a key"},
+    {"memory|purge", 2, 0, 0, 0, 0, Group::kServer, ReplyOk, "Give memory back"},
+    {"cluster", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Cluster"},
+    {"cluster|info", 2, 0, 0, 0, 0, Group::kServer, ClusterOff, "Cluster state"},
+    {"cluster|nodes", 2, 0, 0, 0, 0, Group::kServer, ClusterOff, "Cluster nodes"},
+    {"cluster|slots", 2, 0, 0, 0, 0, Group::kServer, ClusterOff, "Cluster slots"},
+    {"cluster|shards", 2, 0, 0, 0, 0, Group::kServer, ClusterOff, "Cluster shards"},
+    {"cluster|myid", 2, 0, 0, 0, 0, Group::kServer, ClusterOff, "Cluster node"},
+    {"acl", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Access control"},
+    {"acl|whoami", 2, 0, 0, 0, 0, Group::kServer, AclWhoAmI, "User of this connection"},
+    {"debug", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Debugging"},
+    {"debug|sleep", 3, kAdmin, 0, 0, 0, Group::kServer, DebugSleep, "Stop for some seconds"},
+    {"liveexec", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Upgrades of this server"},
+    {"liveexec|status", 2, 0, 0, 0, 0, Group::kServer, LiveexecStatus, "The program that serves"},
+    {"liveexec|history", 2, 0, 0, 0, 0, Group::kServer, LiveexecHistory, "Upgrades so far"},
+    {"liveexec|upgrade", -2, kAdmin, 0, 0, 0, Group::kServer, LiveexecUpgrade,
+     "Ask for an upgrade"},
+    {"liveexec|help", 2, 0, 0, 0, 0, Group::kServer, LiveexecHelp, "Help"},
+};
+
+}  // namespace
+
+absl::Span<const Command> ServerCommands() { return kCommands; }
+
+}  // namespace liveexec::demo

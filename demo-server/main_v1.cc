@@ -1,0 +1,12 @@
+// demo-server, version 1.
+#include "demo-server/run.h"
+#include "demo-server/state/state_format.h"
+#include "handoff/program_note.h"
+
+LIVEEXEC_APPLICATION("demo-server", "v1");
+LIVEEXEC_COMPONENT("keyspace", 1, 1);
+LIVEEXEC_COMPONENT("clients", 1, 1);
+
+int main(int argc, char** argv) {
+  return liveexec::demo::Run(argc, argv, liveexec::demo::StateFormatV1());
+}

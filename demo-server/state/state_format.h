@@ -1,0 +1,43 @@
+// StateFormat: how one version of demo-server writes its state, and reads that of any version.
+//
+// There are three versions of the schema (v0.capnp, v1.capnp, v2.capnp) and one code for them: what
+// a version does not know is left out (state_format_impl.h). A program links the one that is its
+// own.
+#ifndef LIVEEXEC_DEMO_SERVER_STATE_STATE_FORMAT_H_
+#define LIVEEXEC_DEMO_SERVER_STATE_STATE_FORMAT_H_
+
+#include <capnp/any.h>
+
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "demo-server/engine/engine.h"
+#include "demo-server/engine/session.h"
+
+namespace liveexec::demo {
+
+class StateFormat {
+ public:
+  virtual ~StateFormat() = default;
+
+  virtual std::string_view version() const = 0;  // "v1"
+  // Whether accesses to keys are carried, so that OBJECT FREQ has a meaning.
+  virtual bool has_access_statistics() const = 0;
+
+  // The engine's lock is held (or nobody else runs) in all of these. Readers check what they read,
+  // and return DataLoss for what cannot be: nothing is assumed of the program that wrote it.
+  virtual void WriteKeyspace(const Engine& engine, capnp::AnyPointer::Builder root) const = 0;
+  virtual absl::Status ReadKeyspace(capnp::AnyPointer::Reader root, Engine& engine) const = 0;
+  virtual void WriteSession(const Session& session, capnp::AnyPointer::Builder root) const = 0;
+  // Fills `session`, id included, but does not make it known to the engine: Engine::Adopt does.
+  virtual absl::Status ReadSession(capnp::AnyPointer::Reader root, const Engine& engine,
+                                   Session& session) const = 0;
+};
+
+const StateFormat& StateFormatV0();
+const StateFormat& StateFormatV1();
+const StateFormat& StateFormatV2();
+
+}  // namespace liveexec::demo
+
+#endif  // LIVEEXEC_DEMO_SERVER_STATE_STATE_FORMAT_H_

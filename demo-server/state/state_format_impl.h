@@ -1,0 +1,39 @@
+// StateFormatOf<Schema>: StateFormat for one version of the schema. Included by state_format_v*.cc
+// alone.
+//
+// Fields that not every version has are written and read under `if constexpr (requires ...)`.
+#ifndef LIVEEXEC_DEMO_SERVER_STATE_STATE_FORMAT_IMPL_H_
+#define LIVEEXEC_DEMO_SERVER_STATE_STATE_FORMAT_IMPL_H_
+
+#include "demo-server/state/keyspace_image.h"
+#include "demo-server/state/session_image.h"
+#include "demo-server/state/state_format.h"
+
+namespace liveexec::demo {
+
+template <typename Schema>
+class StateFormatOf final : public StateFormat {
+ public:
+  std::string_view version() const override { return Schema::kVersion; }
+  bool has_access_statistics() const override {
+    return KeyspaceImageOf<Schema>::kHasAccessStatistics;
+  }
+  void WriteKeyspace(const Engine& engine, capnp::AnyPointer::Builder root) const override {
+    KeyspaceImageOf<Schema>::Write(engine, root.initAs<typename Schema::KeyspaceImage>());
+  }
+  absl::Status ReadKeyspace(capnp::AnyPointer::Reader root, Engine& engine) const override {
+    return KeyspaceImageOf<Schema>::Read(root.getAs<typename Schema::KeyspaceImage>(), engine);
+  }
+  void WriteSession(const Session& session, capnp::AnyPointer::Builder root) const override {
+    SessionImageOf<Schema>::Write(session, root.initAs<typename Schema::SessionImage>());
+  }
+  absl::Status ReadSession(capnp::AnyPointer::Reader root, const Engine& engine,
+                           Session& session) const override {
+    return SessionImageOf<Schema>::Read(root.getAs<typename Schema::SessionImage>(), engine,
+                                        session);
+  }
+};
+
+}  // namespace liveexec::demo
+
+#endif  // LIVEEXEC_DEMO_SERVER_STATE_STATE_FORMAT_IMPL_H_

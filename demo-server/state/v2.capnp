@@ -1,0 +1,127 @@
+# The state of demo-server v2.
+#
+# Fields are only ever added, so every version reads the images of every other one: a field that the writer did
+# not know has its default, one that the reader does not know is lost. The numbers of the notes (main_*.cc)
+# change only when that stops being true. Since v1: accesses of keys, commands of sessions, calls of commands.
+@0xd4ce79d748afb9b0;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("liveexec::demo::v2");
+
+struct KeyspaceImage {
+  hashSeed @0 :UInt64;         # SCAN cursors that clients hold depend on it
+  databases @1 :List(Database);
+  nextSessionId @2 :UInt64;
+  startedMs @3 :Int64;         # Unix time at which the first program started
+  commands @4 :UInt64;
+  connections @5 :UInt64;
+  parameters @6 :List(Parameter);  # that CONFIG SET changed
+  hits @7 :UInt64;
+  misses @8 :UInt64;
+  expired @9 :UInt64;
+  errors @10 :UInt64;
+  inputBytes @11 :UInt64;
+  outputBytes @12 :UInt64;
+  changes @13 :UInt64;
+  calls @14 :List(CommandCalls);
+}
+
+struct Parameter {
+  name @0 :Data;
+  value @1 :Data;
+}
+
+struct CommandCalls {
+  name @0 :Data;
+  calls @1 :UInt64;
+}
+
+# One of the sixteen; its keys in iteration order, in pieces, since a list has a limit.
+struct Database {
+  chunks @0 :List(KeyChunk);
+}
+
+struct KeyChunk {
+  keys @0 :List(Key);
+}
+
+struct Key {
+  name @0 :Data;
+  expiresAtMs @1 :Int64 = -1;  # Unix time; -1 for never
+  value :union {
+    string @2 :Data;
+    longString @3 :List(Data);  # the pieces of one that is too long for Data
+    list @4 :List(Data);
+    set @5 :List(Data);
+    sortedSet @6 :List(ScoredMember);
+    hash @7 :List(Field);
+  }
+  accesses @8 :UInt32;
+  accessedAtMs @9 :Int64;      # Unix time; 0 for unknown
+}
+
+struct ScoredMember {
+  member @0 :Data;
+  score @1 :Float64;
+}
+
+struct Field {
+  name @0 :Data;
+  value @1 :Data;
+}
+
+struct SessionImage {
+  id @0 :UInt64;
+  name @1 :Data;
+  database @2 :UInt16;
+  protocol @3 :UInt8 = 2;
+  address @4 :Data;
+  localAddress @5 :Data;
+  replyMode @6 :UInt8;
+  noEvict @7 :Bool;
+  noTouch @8 :Bool;
+  monitor @9 :Bool;
+  closeAfterOutput @10 :Bool;
+  killed @11 :Bool;
+  output @12 :List(Data);      # not yet given to the connection, in pieces
+  transaction @13 :Transaction;
+  watched @14 :List(WatchedKey);
+  outdated @15 :Bool;          # a watched key was modified
+  channels @16 :List(Data);
+  patterns @17 :List(Data);
+  shardChannels @18 :List(Data);
+  blocked @19 :Blocked;
+  createdMs @20 :Int64;        # Unix time; 0 for unknown
+  activeMs @21 :Int64;
+  libraryName @22 :Data;
+  libraryVersion @23 :Data;
+  lastCommand @24 :Data;
+  commands @25 :UInt64;
+}
+
+# Absent: no MULTI.
+struct Transaction {
+  refused @0 :Bool;
+  commands @1 :List(Arguments);
+}
+
+struct Arguments {
+  arguments @0 :List(Data);
+}
+
+struct WatchedKey {
+  database @0 :UInt16;
+  key @1 :Data;
+}
+
+# Absent: not blocked.
+struct Blocked {
+  operation @0 :UInt8;         # BlockingOperation of engine/session.h
+  fromFront @1 :Bool;
+  toFront @2 :Bool;
+  count @3 :Int64;
+  destination @4 :Data;
+  keys @5 :List(Data);
+  deadlineMs @6 :Int64;        # CLOCK_MONOTONIC; 0 for never
+  sequence @7 :UInt64;         # who came first
+}
