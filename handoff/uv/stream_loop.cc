@@ -13,9 +13,12 @@ namespace liveexec::uv {
 StreamLoop::StreamLoop(LoopExecutor& executor, Options options)
     : executor_(executor),
       options_(std::move(options)),
-      scratch_(std::make_unique_for_overwrite<char[]>(kScratchSize)) {
-  uv_prepare_init(executor.loop(), &prepare_);
-  uv_idle_init(executor.loop(), &idle_);
+      scratch_(std::make_unique_for_overwrite<char[]>(kScratchSize)) {}
+
+void StreamLoop::OpenHandles() {
+  if (open_handles_ > 0) return;
+  uv_prepare_init(executor_.loop(), &prepare_);
+  uv_idle_init(executor_.loop(), &idle_);
   prepare_.data = idle_.data = this;
   open_handles_ = 2;
   uv_prepare_start(&prepare_, OnPrepare);
@@ -30,6 +33,10 @@ void StreamLoop::Shutdown() {
   }
   while (Stream* stream = TakeAttention()) {
     if (stream->closed_) stream->Finish();
+  }
+  if (open_handles_ == 0) {
+    delete this;
+    return;
   }
   uv_close(reinterpret_cast<uv_handle_t*>(&prepare_), OnOwnHandleClosed);
   uv_close(reinterpret_cast<uv_handle_t*>(&idle_), OnOwnHandleClosed);
@@ -47,6 +54,7 @@ absl::StatusOr<Stream*> StreamLoop::Make(UniqueFd fd, uint64_t id, uint32_t list
   if (streams_.contains(id)) {
     return absl::AlreadyExistsError(absl::StrCat("there are two streams with id ", id));
   }
+  OpenHandles();
   const int number = fd.get();
   // No make_unique: the destructor is private. Until the poll handle is open, nothing refers to it.
   auto* stream = new Stream(this, std::move(fd), id, listener);
@@ -78,6 +86,7 @@ void StreamLoop::Begin(Stream& stream) { stream.WantAttention(); }
 
 void StreamLoop::Serve() {
   mode_ = Mode::kServing;
+  OpenHandles();
   for (uint64_t id : Ids()) {
     Stream* stream = Find(id);
     stream->offer_wanted_ = !stream->in_.empty();

@@ -50,6 +50,7 @@ class StreamLoop {
 
   static constexpr size_t kScratchSize = 64 << 10;
 
+  // On any thread: the loop is not touched before the first stream, or Serve.
   StreamLoop(LoopExecutor& executor, Options options);
   StreamLoop(const StreamLoop&) = delete;
   StreamLoop& operator=(const StreamLoop&) = delete;
@@ -87,6 +88,7 @@ class StreamLoop {
 
   static void OnPrepare(uv_prepare_t* handle) noexcept;
   static void OnOwnHandleClosed(uv_handle_t* handle) noexcept;
+  void OpenHandles();
   absl::StatusOr<Stream*> Make(UniqueFd fd, uint64_t id, uint32_t listener);
   void WorkOff();
   void AddAttention(Stream* stream);
