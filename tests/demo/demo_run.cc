@@ -22,7 +22,6 @@ namespace liveexec::demo {
 
 using harness::ClientSwarm;
 using harness::Endpoint;
-using harness::kPatience;
 using harness::NowNs;
 using harness::Protocol;
 using harness::RespClient;
@@ -122,7 +121,7 @@ absl::StatusOr<std::set<std::string>> DemoRun::Connections() {
 }
 
 absl::Status DemoRun::AwaitConnections() {
-  const size_t expected = static_cast<size_t>(options_.idle + options_.busy);
+  const size_t expected = static_cast<size_t>(options_.idle) + static_cast<size_t>(options_.busy);
   for (int attempt = 0; attempt < kConnectionAttempts; ++attempt) {
     LIVEEXEC_ASSIGN_OR_RETURN(connections_, Connections());
     if (connections_.size() == expected) return absl::OkStatus();

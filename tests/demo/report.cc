@@ -113,7 +113,8 @@ void TerminalReport::PrintSummary(const DemoResult& result) {
   PrintPlot(result);
   PrintPhases(result);
   const harness::SwarmReport& clients = result.clients;
-  const uint64_t connections = static_cast<uint64_t>(options_.idle + options_.busy);
+  const uint64_t connections =
+      static_cast<uint64_t>(options_.idle) + static_cast<uint64_t>(options_.busy);
   std::printf("\n%s\n", Painted("What the clients saw", kBold).c_str());
   Row(result.committed() == options_.upgrades, "upgrades",
       absl::StrCat(result.committed(), " of ", options_.upgrades));

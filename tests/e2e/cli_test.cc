@@ -46,9 +46,9 @@ TEST_F(CliTest, UpgradeAnswersWithTheWholeJournalEntryAsJson) {
     EXPECT_GE(phase["duration_ms"], 0.0);
   }
   // DESIGN.md, section 2, in this order.
-  EXPECT_THAT(phases, ElementsAre("Checking", "Rehearsing", "Guarding", "Quiescing", "Exporting",
-                                  "Sealing", "Sending", "Executing", "Receiving", "Verifying",
-                                  "Rehydrating", "SelfCheck", "Committed"));
+  EXPECT_THAT(phases, ElementsAre("checking", "rehearsing", "guarding", "quiescing", "exporting",
+                                  "sealing", "sending", "executing", "receiving", "verifying",
+                                  "rehydrating", "self-checking", "committed"));
 }
 
 TEST_F(CliTest, UpgradeIsSynchronousTheNewProgramServesWhenItReturns) {
@@ -76,7 +76,7 @@ TEST_F(CliTest, PrintsPlainLinesWhenItIsNotOnATerminal) {
   const CommandResult result = server.Liveexec("upgrade", {"--binary", BinaryOf(Version::kV2)});
   EXPECT_THAT(result.output, Not(HasSubstr("\033")));
   EXPECT_THAT(result.output, Not(HasSubstr("\r")));
-  EXPECT_THAT(result.output, HasSubstr("Rehearsing"));
+  EXPECT_THAT(result.output, HasSubstr("rehearsing"));
 }
 
 TEST_F(CliTest, HistoryIsCarriedOnAndTellsOfFailuresToo) {
@@ -92,7 +92,7 @@ TEST_F(CliTest, HistoryIsCarriedOnAndTellsOfFailuresToo) {
   }
   EXPECT_EQ(history[1]["trigger"], "signal");
   EXPECT_EQ(history[2]["code"], "E_NOENT");
-  EXPECT_EQ(history[2]["failed_phase"], "Checking");
+  EXPECT_EQ(history[2]["failed_phase"], "checking");
   const json newest = Parsed(server.Liveexec("history", {"--json", "--limit", "1"}))["history"];
   ASSERT_EQ(newest.size(), 1u);
   EXPECT_EQ(newest[0]["upgrade"], 4);

@@ -87,7 +87,7 @@ DemoServer& DemoServerTest::Start(const StartOptions& options) {
                   "--upgrade-binary", BinaryOf(Version::kV1)},
       .ready_line = "listening on tcp .*:([0-9]+)$"};
   server.command.insert(server.command.end(), options.arguments.begin(), options.arguments.end());
-  demo_servers_.push_back(std::make_unique<DemoServer>(StartServer(std::move(server))));
+  demo_servers_.push_back(std::make_unique<DemoServer>(StartServer(server)));
   return *demo_servers_.back();
 }
 

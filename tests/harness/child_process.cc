@@ -25,6 +25,7 @@ namespace {
 
 std::vector<char*> Pointers(std::vector<std::string>& strings) {
   std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
   for (std::string& text : strings) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
@@ -38,6 +39,7 @@ std::vector<std::string> MergedEnvironment(const std::vector<std::string>& addit
   for (char** entry = environ; *entry != nullptr; ++entry) add(*entry);
   for (const std::string& entry : additions) add(entry);
   std::vector<std::string> result;
+  result.reserve(merged.size());
   for (auto& [name, entry] : merged) result.push_back(entry);
   return result;
 }

@@ -61,7 +61,8 @@ void Drain(int fd) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ServerUnderTest>> ServerUnderTest::Start(ServerOptions options) {
+absl::StatusOr<std::unique_ptr<ServerUnderTest>> ServerUnderTest::Start(
+    const ServerOptions& options) {
   std::unique_ptr<ServerUnderTest> server(new ServerUnderTest());
   LIVEEXEC_RETURN_IF_ERROR(server->Launch(options));
   if (absl::Status ready = server->WaitUntilReady(options); !ready.ok()) {
@@ -127,7 +128,7 @@ ServerUnderTest::~ServerUnderTest() {
   }
 }
 
-std::string ServerUnderTest::Expand(std::string text) const {
+std::string ServerUnderTest::Expand(const std::string& text) const {
   return absl::StrReplaceAll(text, {{"{dir}", directory_.path()}});
 }
 

@@ -52,7 +52,7 @@ struct ServerOptions {
 class ServerUnderTest {
  public:
   // The error holds the server's output so far.
-  static absl::StatusOr<std::unique_ptr<ServerUnderTest>> Start(ServerOptions options);
+  static absl::StatusOr<std::unique_ptr<ServerUnderTest>> Start(const ServerOptions& options);
   ~ServerUnderTest();
   ServerUnderTest(const ServerUnderTest&) = delete;
   ServerUnderTest& operator=(const ServerUnderTest&) = delete;
@@ -93,7 +93,7 @@ class ServerUnderTest {
 
  private:
   ServerUnderTest() = default;
-  std::string Expand(std::string text) const;
+  std::string Expand(const std::string& text) const;
   absl::Status Launch(const ServerOptions& options);
   absl::Status WaitUntilReady(const ServerOptions& options);
 

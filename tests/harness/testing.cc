@@ -22,8 +22,8 @@ void ServerTest::TearDown() {
   EXPECT_TRUE(leaks.empty()) << "the test program leaks:\n  " << absl::StrJoin(leaks, "\n  ");
 }
 
-ServerUnderTest& ServerTest::StartServer(ServerOptions options) {
-  servers_.push_back(Must(ServerUnderTest::Start(std::move(options))));
+ServerUnderTest& ServerTest::StartServer(const ServerOptions& options) {
+  servers_.push_back(Must(ServerUnderTest::Start(options)));
   return *servers_.back();
 }
 

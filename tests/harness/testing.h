@@ -65,7 +65,7 @@ class ServerTest : public ::testing::Test {
   void TearDown() override;
 
   // Fails the test, and throws, when it does not become ready. The fixture owns it.
-  ServerUnderTest& StartServer(ServerOptions options);
+  ServerUnderTest& StartServer(const ServerOptions& options);
 
  private:
   std::vector<std::unique_ptr<ServerUnderTest>> servers_;

@@ -1,0 +1,104 @@
+#include "tests/faults/victim/side_port.h"
+
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include <atomic>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "handoff/inheritance.h"
+#include "tests/faults/victim/misbehaviour.h"
+
+namespace {
+std::atomic<int64_t> wall_clock_offset{0};
+}  // namespace
+
+// Takes libc's place in this program, so that the wall clock can jump for it alone.
+extern "C" int clock_gettime(clockid_t clock, struct timespec* now) noexcept {
+  const long result = syscall(SYS_clock_gettime, clock, now);
+  if (result == 0 && clock == CLOCK_REALTIME) now->tv_sec += wall_clock_offset;
+  return static_cast<int>(result);
+}
+
+namespace liveexec::faults {
+
+void SetWallClockOffset(int64_t seconds) { wall_clock_offset = seconds; }
+
+size_t SidePort::OnInput(uv::Stream& stream, std::string_view input) {
+  const size_t end = input.rfind('\n');
+  if (end == std::string_view::npos) return 0;
+  const absl::string_view lines(input.data(), end);
+  for (const absl::string_view line : absl::StrSplit(lines, '\n')) {
+    ++context_.state->side_requests;
+    const std::string answer = Answer(std::string_view(line.data(), line.size())) + "\n";
+    stream.Write(answer).IgnoreError();
+  }
+  return end + 1;
+}
+
+std::string SidePort::Answer(std::string_view line) {
+  const std::pair<std::string, std::string> words =
+      absl::StrSplit(absl::string_view(line.data(), line.size()), absl::MaxSplits(' ', 1));
+  const auto& [command, argument] = words;
+  int64_t number = 0;
+  if (!absl::SimpleAtoi(argument, &number)) number = 0;
+  if (command == "stats") return Stats();
+  if (command == "upgrade") {
+    Upgrade(argument);
+  } else if (command == "block") {
+    // After the answer has left.
+    context_.main->Post([] { StopAt("block"); });
+  } else if (command == "pool") {
+    StopPoolThread();
+  } else if (command == "spawn") {
+    SpawnChildren(static_cast<int>(number));
+  } else if (command == "jump") {
+    SetWallClockOffset(number);
+  } else {
+    return "unknown";
+  }
+  return "asked";
+}
+
+std::string SidePort::Stats() const {
+  const State& state = *context_.state;
+  return absl::StrCat(
+      "role=", kRole, " pid=", getpid(), " generation=", context_.upgrader->generation(),
+      " mode=", std::string(StartModeName(ProcessInheritance().mode)),
+      " echoed=", state.echoed.load(), " clients=", context_.clients(),
+      " children=", context_.children->pids().size(), " child_exits=", state.child_exits.load(),
+      " user_signals=", state.user_signals.load(), " side=", state.side_requests.load());
+}
+
+void SidePort::Upgrade(std::string path) {
+  context_.upgrader->Request({.binary = std::move(path), .trigger = "api"},
+                             [](const JournalEntry& entry) {
+                               // For whoever traces our system calls: those that work cannot be
+                               // relied on there.
+                               access("/victim/abandoned", F_OK);
+                               printf("abandoned %s\n", entry.code.c_str());
+                               fflush(stdout);
+                             });
+}
+
+void SidePort::StopPoolThread() {
+  auto* work = new uv_work_t;
+  uv_queue_work(
+      context_.main->loop(), work, [](uv_work_t*) { StopAt("pool"); },
+      [](uv_work_t* done, int) { delete done; });
+}
+
+void SidePort::SpawnChildren(int count) {
+  for (int i = 0; i < count; ++i) {
+    auto child = context_.children->Spawn(
+        {.argv = {"/bin/cat", Directory() + "/gate"}, .out = uv::ChildStdio::kNull, .tag = "gate"});
+    if (!child.ok()) fprintf(stderr, "spawn: %s\n", child.status().ToString().c_str());
+  }
+}
+
+}  // namespace liveexec::faults

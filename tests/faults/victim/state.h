@@ -1,0 +1,51 @@
+// The victim's own component: what a server has besides its connections, and where most of its
+// misbehaviour happens.
+#ifndef LIVEEXEC_TESTS_FAULTS_VICTIM_STATE_H_
+#define LIVEEXEC_TESTS_FAULTS_VICTIM_STATE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "core/unique_fd.h"
+#include "handoff/component.h"
+
+namespace liveexec::faults {
+
+// Registered last: exported, rehydrated and activated after all the others.
+class State final : public Component {
+ public:
+  // `pad`: bytes that the state is to have besides. `on_activate` tells the test.
+  State(size_t pad, std::function<void()> on_activate)
+      : pad_(pad), on_activate_(std::move(on_activate)) {}
+
+  std::string_view name() const override { return "state"; }
+  absl::Status Initialize() override;
+  absl::Status Quiesce() override;
+  absl::Status Export(ExportContext& context) const override;
+  void Resume() override;
+  absl::Status Rehydrate(ImportContext& context) override;
+  absl::Status SelfCheck() override;
+  void Activate() override;
+
+  // Any thread.
+  std::atomic<uint64_t> echoed{0};
+  std::atomic<uint64_t> child_exits{0};
+  std::atomic<uint64_t> user_signals{0};
+  std::atomic<uint64_t> side_requests{0};
+
+ private:
+  absl::Status ExportByPlan(ExportContext& context) const;
+
+  size_t pad_;
+  std::string carried_pad_;
+  std::function<void()> on_activate_;
+  UniqueFd file_;             // locked: fcntl, and flock
+  mutable UniqueFd special_;  // what the plan wants carried besides
+};
+
+}  // namespace liveexec::faults
+
+#endif  // LIVEEXEC_TESTS_FAULTS_VICTIM_STATE_H_
