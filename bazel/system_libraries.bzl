@@ -95,6 +95,7 @@ def system_libraries():
         renamed = {"uv": "uv_a"},
     )
     pkg_config_repository(name = "libelf", target = "elf", packages = ["libelf"])
+    pkg_config_repository(name = "libmd", target = "md", packages = ["libmd"])
     pkg_config_repository(name = "xxhash", target = "xxhash", packages = ["libxxhash"])
     pkg_config_repository(name = "cli11", target = "cli11", packages = ["CLI11"])
     pkg_config_repository(name = "nlohmann_json", target = "json", packages = ["nlohmann_json"])

@@ -9,6 +9,17 @@
 
 namespace liveexec {
 
+namespace {
+
+absl::StatusOr<std::string> ReadLink(Syscalls& syscalls, const char* link) {
+  char path[PATH_MAX];
+  int64_t length = syscalls.Readlink(link, path, sizeof(path));
+  if (length < 0) return ErrnoError(static_cast<int>(-length), std::string("readlink ") + link);
+  return std::string(path, static_cast<size_t>(length));
+}
+
+}  // namespace
+
 absl::StatusOr<FileIdentity> IdentityOf(Syscalls& syscalls, int fd) {
   struct stat file;
   if (int result = syscalls.Fstat(fd, &file); result < 0) return ErrnoError(-result, "fstat");
@@ -29,16 +40,19 @@ absl::StatusOr<PinnedImage> PinnedImage::Open(Syscalls& syscalls, const std::str
 }
 
 absl::StatusOr<PinnedImage> PinnedImage::OfThisProcess(Syscalls& syscalls) {
-  char path[PATH_MAX];
-  int64_t length = syscalls.Readlink("/proc/self/exe", path, sizeof(path));
-  if (length < 0) return ErrnoError(static_cast<int>(-length), "readlink /proc/self/exe");
-  LIVEEXEC_ASSIGN_OR_RETURN(PinnedImage image, Open(syscalls, "/proc/self/exe"));
-  image.path_.assign(path, static_cast<size_t>(length));
+  constexpr char kOwnProgram[] = "/proc/self/exe";
+  LIVEEXEC_ASSIGN_OR_RETURN(std::string path, ReadLink(syscalls, kOwnProgram));
+  LIVEEXEC_ASSIGN_OR_RETURN(PinnedImage image, Open(syscalls, kOwnProgram));
+  image.path_ = std::move(path);
   return image;
 }
 
 absl::StatusOr<PinnedImage> PinnedImage::Adopt(Syscalls& syscalls, UniqueFd fd, std::string path) {
   LIVEEXEC_ASSIGN_OR_RETURN(FileIdentity identity, IdentityOf(syscalls, fd.get()));
+  if (path.empty()) {
+    std::string link = "/proc/self/fd/" + std::to_string(fd.get());
+    LIVEEXEC_ASSIGN_OR_RETURN(path, ReadLink(syscalls, link.c_str()));
+  }
   return PinnedImage(std::move(fd), std::move(path), identity);
 }
 

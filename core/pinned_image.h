@@ -34,8 +34,8 @@ class PinnedImage {
   static absl::StatusOr<PinnedImage> Open(Syscalls& syscalls, const std::string& path);
   // The running program itself: the very file, also after a rename over its path.
   static absl::StatusOr<PinnedImage> OfThisProcess(Syscalls& syscalls);
-  // Takes an O_PATH fd that came from elsewhere.
-  static absl::StatusOr<PinnedImage> Adopt(Syscalls& syscalls, UniqueFd fd, std::string path);
+  // Takes an O_PATH fd that came from elsewhere. Without a `path`, the one that /proc shows.
+  static absl::StatusOr<PinnedImage> Adopt(Syscalls& syscalls, UniqueFd fd, std::string path = "");
 
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }  // as given; for messages only

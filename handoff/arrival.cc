@@ -111,6 +111,7 @@ class Arrival {
     }
     RestoreTraits();
     phases_.Stop(entry_);
+    KeepPrevious(std::move(verified.old_program));
     if (!rolled_back()) entry_.outcome = Outcome::kCommitted;
     entry_.blackout_ns = MonotonicNs() - blackout_start_ns;
     entry_.pid = static_cast<uint32_t>(::getpid());
@@ -121,6 +122,13 @@ class Arrival {
     }
     std::lock_guard lock(program_.mutex);
     program_.journal.Add(std::move(entry_));
+  }
+
+  // For a way back after the commit, which is an upgrade to the program before.
+  void KeepPrevious(UniqueFd old_program) {
+    if (rolled_back()) return;
+    auto image = PinnedImage::Adopt(program_.syscalls, std::move(old_program));
+    if (image.ok()) program_.previous_image = *std::move(image);
   }
 
   // `pid`: 0 when there was none; our own after a resurrection.

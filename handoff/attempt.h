@@ -28,8 +28,6 @@ struct Attempt {
   UpgradeRequest request;
   Upgrader::Done done;
   uint64_t requester = 0;  // the control connection that waits; 0: none
-  absl::Duration blackout_budget;
-  bool allow_downgrade = false;
 
   JournalEntry entry;
   PhaseMachine phases;

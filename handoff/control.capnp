@@ -26,6 +26,8 @@ struct UpgradeRequest {
   binary @0 :Text;           # empty: the server's own default
   maxBlackoutNs @1 :Int64;   # 0: the server's own budget
   allowDowngrade @2 :Bool;   # to a lower security epoch
+  sha256 @3 :Text;           # hexadecimal; refuse any other file; empty: any
+  toPrevious @4 :Bool;       # instead of binary: the program before this one
 }
 
 struct Response {

@@ -75,6 +75,8 @@ void Write(const ControlUpgrade& request, control::Request::Builder image) {
   upgrade.setBinary(AsText(request.binary));
   upgrade.setMaxBlackoutNs(absl::ToInt64Nanoseconds(request.max_blackout));
   upgrade.setAllowDowngrade(request.allow_downgrade);
+  upgrade.setSha256(AsText(request.sha256));
+  upgrade.setToPrevious(request.to_previous);
 }
 void Write(const ControlCancel&, control::Request::Builder image) { image.setCancel(); }
 void Write(const ControlRollback&, control::Request::Builder image) { image.setRollback(); }
@@ -114,7 +116,8 @@ absl::StatusOr<ControlUpgrade> Read(control::UpgradeRequest::Reader image) {
   }
   if (image.getMaxBlackoutNs() < 0) return Malformed("the blackout is negative");
   return ControlUpgrade{binary, absl::Nanoseconds(image.getMaxBlackoutNs()),
-                        image.getAllowDowngrade()};
+                        image.getAllowDowngrade(), AsString(image.getSha256()),
+                        image.getToPrevious()};
 }
 
 absl::Status Read(control::Request::Reader image, ControlRequest& request) {

@@ -29,6 +29,8 @@ struct ControlUpgrade {
   std::string binary;                                  // empty: the server's own default
   absl::Duration max_blackout = absl::ZeroDuration();  // zero: the server's own budget
   bool allow_downgrade = false;                        // to a lower security epoch
+  std::string sha256;                                  // refuse any other file; empty: any
+  bool to_previous = false;                            // instead of `binary`: the program before
 };
 struct ControlStatusRequest {};
 struct ControlHistoryRequest {

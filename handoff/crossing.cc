@@ -68,11 +68,12 @@ class Blackout {
   // The budget is looked at between the phases.
   absl::Status Enter(Phase phase) {
     int64_t spent = MonotonicNs() - attempt_.blackout_start_ns;
-    if (absl::Nanoseconds(spent) > attempt_.blackout_budget) {
-      return CodedError("E_TIMEOUT", absl::StatusCode::kDeadlineExceeded,
-                        absl::StrCat("the blackout took ", spent / 1000, " us before ",
-                                     std::string(PhaseName(phase)), ", more than its budget of ",
-                                     absl::ToInt64Microseconds(attempt_.blackout_budget), " us"));
+    if (absl::Nanoseconds(spent) > attempt_.request.max_blackout) {
+      return CodedError(
+          "E_TIMEOUT", absl::StatusCode::kDeadlineExceeded,
+          absl::StrCat("the blackout took ", spent / 1000, " us before ",
+                       std::string(PhaseName(phase)), ", more than its budget of ",
+                       absl::ToInt64Microseconds(attempt_.request.max_blackout), " us"));
     }
     attempt_.phases.Enter(phase, attempt_.entry);
     attempt_.recorder.NotePhase(phase);

@@ -157,7 +157,8 @@ class Examination {
         if (fstat(one.fd, &status) != 0 || status.st_ino != inode) continue;
         if (carried_.contains(one.fd)) {
           Add(Weight::kNote, absl::StrCat("POSIX lock on inode ", inode, " (fd ", one.fd, ")"),
-              "kept only if every open fd of this file is carried; flock() and OFD locks are safer");
+              "kept only if every open fd of this file is carried; flock() and OFD locks are "
+              "safer");
         } else {
           Add(Weight::kLost, absl::StrCat("POSIX lock on inode ", inode, " (fd ", one.fd, ")"),
               "lost when exec closes this fd; carry it, or use an OFD lock");

@@ -14,8 +14,8 @@ namespace liveexec {
 struct Finding {
   enum class Weight { kNote, kLost, kRefused };
   Weight weight = Weight::kNote;
-  std::string what;   // "fd 17, eventfd", "thread 4711 (uv-worker)"
-  std::string remark; // what becomes of it, and what to do
+  std::string what;    // "fd 17, eventfd", "thread 4711 (uv-worker)"
+  std::string remark;  // what becomes of it, and what to do
 };
 
 // Looks at fds, threads, timers, locks, signal handlers and memory. `caller` as for TakeSnapshot.

@@ -80,6 +80,8 @@ FdKind KindOfMode(mode_t mode, dev_t device) {
   return S_ISBLK(mode) ? FdKind::kDevice : FdKind::kUnknown;
 }
 
+bool IsAnonymous(FdKind kind) { return kind >= FdKind::kEventfd && kind <= FdKind::kUserfaultfd; }
+
 absl::Status Mismatch(std::string_view what) {
   return CodedError("E_FDTABLE", absl::StatusCode::kDataLoss,
                     absl::StrCat("a carried fd is not the one in the table: ", std::string(what)));
@@ -96,7 +98,8 @@ absl::StatusOr<FdIdentity> FdInspector::Inspect(int fd) {
   socklen_t size = sizeof(cookie);
   int result = syscalls_.Getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size);
   if (result == 0) return InspectSocket(fd, cookie);
-  if (result != -ENOTSOCK) return ErrnoError(-result, "inspect fd");
+  // An O_PATH fd is EBADF for everything but fstat, which tells it from a closed one.
+  if (result != -ENOTSOCK && result != -EBADF) return ErrnoError(-result, "inspect fd");
   struct stat file;
   if (result = syscalls_.Fstat(fd, &file); result < 0) return ErrnoError(-result, "fstat");
   FdIdentity identity;
@@ -160,6 +163,8 @@ absl::Status FdInspector::Matches(int fd, const FdIdentity& expected) {
   struct stat file;
   if (int result = syscalls_.Fstat(fd, &file); result < 0) return ErrnoError(-result, "fstat");
   bool same = file.st_dev == expected.device && file.st_ino == expected.inode;
+  // Anonymous inodes are one inode for eventfds, timerfds and all the others.
+  if (same && IsAnonymous(expected.kind)) same = KindOfAnonymous(fd) == expected.kind;
   return same ? absl::OkStatus() : Mismatch("another inode");
 }
 

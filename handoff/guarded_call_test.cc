@@ -34,9 +34,8 @@ TEST(GuardedCall, ReturnsWhatTheCallReturns) {
 
 TEST(GuardedCall, AMalformedMessageBecomesAnError) {
   // A root that points to where nothing is.
-  const capnp::word words[1] = {};
   const uint64_t pointer = (uint64_t{1000} << 2) | (uint64_t{1} << 32);
-  memcpy(const_cast<capnp::word*>(words), &pointer, sizeof(pointer));
+  const auto* words = reinterpret_cast<const capnp::word*>(&pointer);
   kj::ArrayPtr<const capnp::word> segments[] = {kj::arrayPtr(words, 1)};
   absl::Status status = GuardedCall("read the image", [&] {
     capnp::SegmentArrayMessageReader reader(kj::arrayPtr(segments, 1));

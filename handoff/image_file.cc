@@ -150,6 +150,10 @@ absl::Status VerifyImageBytes(absl::Span<const uint8_t> bytes, ImageStamp& stamp
 absl::StatusOr<ImageFile> ImageFile::Open(Syscalls& syscalls, int fd, const ImageStamp* expected) {
   ImageFile image;
   auto mapping = SealedMapping::Open(syscalls, fd);
+  // A seal is missing, or this is nothing that could have one.
+  if (absl::IsFailedPrecondition(mapping.status()) || absl::IsInvalidArgument(mapping.status())) {
+    return Damaged("E_SEAL", std::string(mapping.status().message()));
+  }
   if (!mapping.ok()) return WithCode(mapping.status(), "E_SEAL");
   image.mapping_ = *std::move(mapping);
   absl::Span<const uint8_t> bytes = image.mapping_.bytes();

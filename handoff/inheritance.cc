@@ -67,16 +67,18 @@ std::optional<Inheritance> ParseChannelVariable(std::string_view value) {
 
 void TakeInheritance(char** environment) {
   constexpr size_t kNameLength = sizeof(kChannelVariable) - 1;
-  for (size_t i = 0; environment[i] != nullptr; ++i) {
+  for (size_t i = 0; environment[i] != nullptr;) {
     std::string_view entry = environment[i];
-    if (!entry.starts_with(kChannelVariable) || entry.size() <= kNameLength) continue;
-    if (entry[kNameLength] != '=') continue;
+    if (!entry.starts_with(kChannelVariable) || entry.size() <= kNameLength ||
+        entry[kNameLength] != '=') {
+      ++i;
+      continue;
+    }
     std::optional<Inheritance> inheritance = ParseChannelVariable(entry.substr(kNameLength + 1));
     RemoveEntry(environment, i);
     // A stray variable, from a shell for instance: there is no such fd.
-    if (!inheritance || fcntl(inheritance->channel, F_SETFD, FD_CLOEXEC) < 0) return;
-    process_inheritance = *inheritance;
-    return;
+    if (!inheritance || fcntl(inheritance->channel, F_SETFD, FD_CLOEXEC) < 0) continue;
+    if (process_inheritance.mode == StartMode::kFresh) process_inheritance = *inheritance;
   }
 }
 

@@ -29,6 +29,7 @@ struct JournalEntryImage {
   fdsLeftBehind @14 :List(Text);
   phases @15 :List(PhaseTimeImage);
   notes @16 :List(Text);
+  binaryIdentity @17 :Text;
 }
 
 struct JournalImage {

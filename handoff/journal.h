@@ -25,9 +25,10 @@ struct PhaseTime {
 };
 
 struct JournalEntry {
-  uint64_t upgrade = 0;  // 1, 2, ...: counts every attempt of this process
-  std::string trigger;   // "signal", "control", "api"
-  std::string binary;    // the candidate's path
+  uint64_t upgrade = 0;         // 1, 2, ...: counts every attempt of this process
+  std::string trigger;          // "signal", "control", "api"
+  std::string binary;           // the candidate's path
+  std::string binary_identity;  // which file that was; empty when it could not be opened
   std::string from_version;
   std::string to_version;  // empty when the candidate could not be read
   Outcome outcome = Outcome::kAbandoned;

@@ -53,6 +53,7 @@ void ToImage(const JournalEntry& entry, JournalEntryImage::Builder image) {
   image.setUpgrade(entry.upgrade);
   SetText(entry.trigger, [&](capnp::Text::Reader text) { image.setTrigger(text); });
   SetText(entry.binary, [&](capnp::Text::Reader text) { image.setBinary(text); });
+  SetText(entry.binary_identity, [&](capnp::Text::Reader text) { image.setBinaryIdentity(text); });
   SetText(entry.from_version, [&](capnp::Text::Reader text) { image.setFromVersion(text); });
   SetText(entry.to_version, [&](capnp::Text::Reader text) { image.setToVersion(text); });
   image.setOutcome(static_cast<uint8_t>(entry.outcome));
@@ -92,6 +93,7 @@ absl::StatusOr<JournalEntry> FromImage(JournalEntryImage::Reader image) {
   entry.upgrade = image.getUpgrade();
   entry.trigger = Read(image.getTrigger());
   entry.binary = Read(image.getBinary());
+  entry.binary_identity = Read(image.getBinaryIdentity());
   entry.from_version = Read(image.getFromVersion());
   entry.to_version = Read(image.getToVersion());
   entry.outcome = static_cast<Outcome>(image.getOutcome());

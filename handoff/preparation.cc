@@ -6,38 +6,17 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "core/error.h"
-#include "handoff/compatibility.h"
+#include "handoff/budgets.h"
+#include "handoff/candidate.h"
 #include "handoff/error_code.h"
 #include "handoff/rehearsal.h"
 
 namespace liveexec {
 namespace {
 
-// Free fds that the crossing needs on either side: images, channel, the new program's loader.
-constexpr size_t kSpareFds = 64;
-
-absl::Status CheckFdBudget(Program& program, const Attempt& attempt) {
-  struct rlimit limit;
-  if (int result = program.syscalls.Getrlimit(RLIMIT_NOFILE, &limit); result < 0) {
-    return ErrnoError(-result, "read RLIMIT_NOFILE");
-  }
-  size_t needed = attempt.open_fds.size() + program.components.size() + kSpareFds;
-  if (needed <= limit.rlim_cur) return absl::OkStatus();
-  return CodedError(
-      "E_FDS", absl::StatusCode::kResourceExhausted,
-      absl::StrCat("the upgrade needs ", needed, " file descriptors and RLIMIT_NOFILE", " allows ",
-                   limit.rlim_cur, "; raise the limit"));
-}
-
 absl::Status Check(Program& program, Attempt& attempt) {
-  LIVEEXEC_ASSIGN_OR_RETURN(PinnedProgram candidate,
-                            CheckFile(program.syscalls, attempt.entry.binary));
-  attempt.entry.to_version = candidate.note.version;
-  attempt.candidate = std::move(candidate);
-  Downgrades downgrades = attempt.allow_downgrade ? Downgrades::kAllow : Downgrades::kRefuse;
-  LIVEEXEC_RETURN_IF_ERROR(Compare(program.note, attempt.candidate->note, downgrades).ToStatus());
+  LIVEEXEC_RETURN_IF_ERROR(CheckCandidate(program, attempt));
   attempt.inspector = std::make_unique<FdInspector>(program.syscalls);
   auto open_fds = ListOpenFds(program.syscalls, *attempt.inspector);
   if (!open_fds.ok()) return WithCode(open_fds.status(), "E_FDS");

@@ -32,7 +32,8 @@ struct Program {
   ProgramNote note;
   ProcessTraits traits;  // as at boot, of the first program in the row
   std::optional<PinnedImage> own_image;
-  std::vector<Component*> components;  // in the order of registration
+  std::optional<PinnedImage> previous_image;  // of the program that handed over to this one
+  std::vector<Component*> components;         // in the order of registration
   uint64_t generation = 0;
   int64_t started_unix_ns = 0;          // this program
   int64_t process_started_unix_ns = 0;  // the first program in the row

@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "handoff/budgets.h"
 #include "handoff/candidate_process.h"
 #include "handoff/error_code.h"
 #include "handoff/exporter.h"
@@ -57,14 +58,16 @@ absl::Status Verdict(int status, FlightRecorder& recorder, const std::string& ou
 }  // namespace
 
 absl::Status Rehearse(Program& program, Attempt& attempt) {
-  LIVEEXEC_ASSIGN_OR_RETURN(Exported exported,
-                            TakeSnapshot(program, *attempt.inspector));
+  int64_t snapshot_start_ns = MonotonicNs();
+  LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, TakeSnapshot(program, *attempt.inspector));
   for (const Exported::Part& part : exported.parts) {
     if (!part.context->sampled()) continue;
     attempt.entry.notes.push_back(absl::StrCat("only a part of component ", part.name,
                                                " was rehearsed: the whole of it ",
                                                "takes longer to export than rehearsal_slice"));
   }
+  int64_t snapshot_ns = MonotonicNs() - snapshot_start_ns;
+  LIVEEXEC_RETURN_IF_ERROR(CheckBlackoutBudget(program, attempt, snapshot_ns));
   ImageStamp stamp{.generation = program.generation, .nonce = {}};
   if (getrandom(stamp.nonce.data(), stamp.nonce.size(), 0) !=
       static_cast<ssize_t>(stamp.nonce.size())) {
@@ -73,6 +76,7 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
   Exporter exporter(program.syscalls, *attempt.inspector, program.note);
   LIVEEXEC_ASSIGN_OR_RETURN(Sealed sealed, exporter.Seal(std::move(exported), stamp,
                                                          DescribeForManifest(program, attempt)));
+  LIVEEXEC_RETURN_IF_ERROR(CheckMemoryBudget(sealed.state_bytes));
   sealed.fds.clear();  // Never the server's own.
   LIVEEXEC_ASSIGN_OR_RETURN(FdChannelEnds channel, CreateFdChannel(program.syscalls));
   LIVEEXEC_ASSIGN_OR_RETURN(FlightRecorder recorder, FlightRecorder::Create(program.syscalls));

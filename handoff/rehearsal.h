@@ -12,6 +12,8 @@ namespace liveexec {
 // Blocks until the verdict. E_REHEARSAL with the candidate's own words: it crashed, hung, exited or
 // refused; E_SCHEMA, E_APP, E_ABI when it refused for that; E_CANCELLED. Needs the attempt's
 // candidate and inspector. Not on the main thread, which takes the snapshot.
+// Also checks the memory and the blackout budget, which the snapshot allows to judge: E_NOMEM,
+// E_BLACKOUT.
 absl::Status Rehearse(Program& program, Attempt& attempt);
 
 }  // namespace liveexec

@@ -22,8 +22,7 @@ struct Job {
   std::optional<absl::StatusOr<Exported>> result;
 };
 
-absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
-                                      Executor* caller) {
+absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector, Executor* caller) {
   absl::Status parked =
       program.parking.Park(Parking::For::kSnapshot, program.options.quiesce_deadline, caller);
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
@@ -36,8 +35,7 @@ absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
 
 }  // namespace
 
-absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
-                                      Executor* caller) {
+absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector, Executor* caller) {
   auto job = std::make_shared<Job>();
   program.main.Post([job, &program, &inspector, caller] {
     std::lock_guard lock(job->mutex);

@@ -226,16 +226,18 @@ ControlServer::Handlers UpgraderImpl::MakeHandlers() {
   handlers.history = [this](uint32_t limit) { return History(limit); };
   handlers.cancel = [this] { return Cancel(); };
   handlers.doctor = [this]() -> absl::StatusOr<std::string> {
-    LIVEEXEC_ASSIGN_OR_RETURN(std::vector<Finding> findings,
-                              Diagnose(program_, conductor_.get()));
+    LIVEEXEC_ASSIGN_OR_RETURN(std::vector<Finding> findings, Diagnose(program_, conductor_.get()));
     return FormatFindings(findings);
   };
   handlers.upgrade = [this](ControlServer::ConnectionId requester, const ControlUpgrade& wanted) {
     auto attempt = std::make_unique<Attempt>();
-    attempt->request = {.binary = wanted.binary, .trigger = "control"};
+    attempt->request = {.binary = wanted.binary,
+                        .to_previous = wanted.to_previous,
+                        .sha256 = wanted.sha256,
+                        .allow_downgrade = wanted.allow_downgrade,
+                        .max_blackout = wanted.max_blackout,
+                        .trigger = "control"};
     attempt->requester = requester;
-    attempt->allow_downgrade = wanted.allow_downgrade;
-    attempt->blackout_budget = wanted.max_blackout;
     return Begin(std::move(attempt));
   };
   return handlers;
@@ -313,8 +315,8 @@ absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
     std::lock_guard lock(program_.mutex);
     entry.upgrade = ++program_.attempts;
   }
-  if (attempt->blackout_budget <= absl::ZeroDuration()) {
-    attempt->blackout_budget = program_.options.blackout_budget;
+  if (attempt->request.max_blackout <= absl::ZeroDuration()) {
+    attempt->request.max_blackout = program_.options.blackout_budget;
   }
   preparing_ = std::thread([this, attempt = std::move(attempt)]() mutable {
     uint64_t requester = attempt->requester;

@@ -71,7 +71,11 @@ struct UpgraderOptions {
 };
 
 struct UpgradeRequest {
-  std::string binary;  // empty: UpgraderOptions::upgrade_binary
+  std::string binary;            // empty: UpgraderOptions::upgrade_binary
+  bool to_previous = false;      // instead of `binary`: the program before this one
+  std::string sha256;            // refuse any other file; hexadecimal; empty: any
+  bool allow_downgrade = false;  // also to a lower security epoch
+  absl::Duration max_blackout = absl::ZeroDuration();  // zero: UpgraderOptions::blackout_budget
   std::string trigger = "api";
 };
 

@@ -19,11 +19,15 @@ struct UpgradeArguments {
   absl::Duration max_blackout = absl::ZeroDuration();  // zero: the server's budget
   absl::Duration timeout = absl::Seconds(60);
   bool allow_downgrade = false;
+  std::string sha256;
+  bool to_previous = false;  // `rollback`: the program before instead of `binary`
   Format format = Format::kText;
 };
 ExitCode RunUpgrade(const UpgradeArguments& arguments);
 
 ExitCode RunStatus(const std::string& control, Format format);
+ExitCode RunCancel(const std::string& control, Format format);
+ExitCode RunDoctor(const std::string& control, Format format);
 ExitCode RunHistory(const std::string& control, uint32_t limit, Format format);
 
 struct InspectArguments {

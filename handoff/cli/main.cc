@@ -55,12 +55,9 @@ void AddJson(CLI::App* command, Arguments& arguments) {
   command->add_flag("--json", arguments.json, "print JSON, also for errors");
 }
 
-CLI::App* AddUpgrade(CLI::App& app, Arguments& arguments) {
-  CLI::App* command = app.add_subcommand(
-      "upgrade", "replace the running program, and wait until it is known what became of it");
+// The options of both ways to ask for another program.
+void AddUpgradeOptions(CLI::App* command, Arguments& arguments) {
   AddControl(command, arguments)->required();
-  command->add_option("--binary", arguments.upgrade.binary,
-                      "the new program; default: the server's own choice");
   const CLI::Validator duration(CheckDuration, "DURATION");
   command
       ->add_option("--max-blackout", arguments.max_blackout,
@@ -71,6 +68,30 @@ CLI::App* AddUpgrade(CLI::App& app, Arguments& arguments) {
       ->check(duration);
   command->add_flag("--allow-downgrade", arguments.upgrade.allow_downgrade,
                     "also to a program of a lower security epoch");
+  AddJson(command, arguments);
+}
+
+CLI::App* AddUpgrade(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "upgrade", "replace the running program, and wait until it is known what became of it");
+  command->add_option("--binary", arguments.upgrade.binary,
+                      "the new program; default: the server's own choice");
+  command->add_option("--sha256", arguments.upgrade.sha256,
+                      "refuse any file but the one with this hash");
+  AddUpgradeOptions(command, arguments);
+  return command;
+}
+
+CLI::App* AddRollback(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("rollback", "upgrade to the program that handed over to the running one");
+  AddUpgradeOptions(command, arguments);
+  return command;
+}
+
+CLI::App* AddQuery(CLI::App& app, Arguments& arguments, const char* name, const char* help) {
+  CLI::App* command = app.add_subcommand(name, help);
+  AddControl(command, arguments)->required();
   AddJson(command, arguments);
   return command;
 }
@@ -106,13 +127,14 @@ int Run(int argc, char** argv) {
   app.set_version_flag("--version",
                        absl::StrCat("liveexec ", kVersion, " (framework ABI ", kFrameworkAbi, ")"));
   CLI::App* upgrade = AddUpgrade(app, arguments);
-  CLI::App* status = app.add_subcommand("status", "what the server runs, and whether it upgrades");
-  AddControl(status, arguments)->required();
-  AddJson(status, arguments);
-  CLI::App* history = app.add_subcommand("history", "what became of the server's upgrades");
-  AddControl(history, arguments)->required();
+  CLI::App* rollback = AddRollback(app, arguments);
+  CLI::App* status =
+      AddQuery(app, arguments, "status", "what the server runs, and whether it upgrades");
+  CLI::App* history = AddQuery(app, arguments, "history", "what became of the server's upgrades");
   history->add_option("--limit", arguments.limit, "only the newest so many");
-  AddJson(history, arguments);
+  CLI::App* cancel = AddQuery(app, arguments, "cancel", "give up the upgrade that is under way");
+  CLI::App* doctor = AddQuery(app, arguments, "doctor",
+                              "what in the running process would not survive an upgrade, and why");
   AddInspect(app, arguments);
   for (CLI::App* command : app.get_subcommands(nullptr)) command->footer(kExitCodesHelp);
 
@@ -124,7 +146,10 @@ int Run(int argc, char** argv) {
   const Format format = arguments.json ? Format::kJson : Format::kText;
   if (status->parsed()) return RunStatus(arguments.control, format);
   if (history->parsed()) return RunHistory(arguments.control, arguments.limit, format);
-  if (upgrade->parsed()) {
+  if (cancel->parsed()) return RunCancel(arguments.control, format);
+  if (doctor->parsed()) return RunDoctor(arguments.control, format);
+  if (upgrade->parsed() || rollback->parsed()) {
+    arguments.upgrade.to_previous = rollback->parsed();
     arguments.upgrade.control = arguments.control;
     arguments.upgrade.max_blackout = ToDuration(arguments.max_blackout);
     arguments.upgrade.timeout = ToDuration(arguments.timeout);

@@ -89,6 +89,27 @@ ExitCode RunHistory(const std::string& control, uint32_t limit, Format format) {
   return kExitOk;
 }
 
+ExitCode RunCancel(const std::string& control, Format format) {
+  absl::StatusOr<ControlClient> client = ControlClient::Connect(control);
+  absl::Status status = client.ok() ? client->Cancel() : client.status();
+  if (!status.ok()) return Fail(status, format);
+  absl::PrintF(format == Format::kJson ? "{\"cancelled\": true}\n" : "cancelled\n");
+  return kExitOk;
+}
+
+ExitCode RunDoctor(const std::string& control, Format format) {
+  absl::StatusOr<ControlClient> client = ControlClient::Connect(control);
+  if (!client.ok()) return Fail(client.status(), format);
+  absl::StatusOr<std::string> report = client->Doctor();
+  if (!report.ok()) return Fail(report.status(), format);
+  if (format == Format::kJson) {
+    absl::PrintF("%s\n", Dump({{"report", *report}}));
+  } else {
+    absl::PrintF("%s", *report);
+  }
+  return kExitOk;
+}
+
 ExitCode Fail(const absl::Status& error, Format format) {
   if (format == Format::kJson) absl::PrintF("%s\n", Dump(ToJson(error)));
   absl::FPrintF(stderr, "liveexec: %s (%s)\n", Printable(std::string(error.message())),

@@ -31,7 +31,8 @@ ExitCode RunUpgrade(const UpgradeArguments& arguments) {
   std::optional<ProgressDisplay> display;
   if (arguments.format == Format::kText) display.emplace(stdout, ProgressStyleFor(stdout));
   const ControlUpgrade upgrade = {Absolute(arguments.binary), arguments.max_blackout,
-                                  arguments.allow_downgrade};
+                                  arguments.allow_downgrade, arguments.sha256,
+                                  arguments.to_previous};
   absl::StatusOr<JournalEntry> entry =
       client->Upgrade(upgrade, arguments.timeout, [&](const ControlProgress& progress) {
         if (display) display->Update(progress);

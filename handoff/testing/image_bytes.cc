@@ -33,14 +33,14 @@ ImageBytes BytesOf(const ImageStamp& stamp, capnp::MessageBuilder& message) {
 }
 
 ImageBytes ImageAround(const ImageStamp& stamp, const std::vector<uint8_t>& message) {
-  ImageBytes bytes(kImageHeaderSize);
+  ImageBytes bytes(kImageHeaderSize + message.size());
   const uint32_t version = 1, header_size = 64;
   memcpy(bytes.data(), "LVXIMAGE", 8);
   memcpy(bytes.data() + 8, &version, sizeof(version));
   memcpy(bytes.data() + 12, &header_size, sizeof(header_size));
   Put(bytes, 16, stamp.generation);
   std::copy(stamp.nonce.begin(), stamp.nonce.end(), bytes.begin() + 24);
-  bytes.insert(bytes.end(), message.begin(), message.end());
+  std::copy(message.begin(), message.end(), bytes.begin() + kImageHeaderSize);
   FixHeader(bytes);
   return bytes;
 }

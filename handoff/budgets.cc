@@ -1,0 +1,105 @@
+#include "handoff/budgets.h"
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "core/error.h"
+#include "handoff/error_code.h"
+
+namespace liveexec {
+namespace {
+
+// Free fds that the crossing needs on either side: images, channel, the new program's loader.
+constexpr size_t kSpareFds = 64;
+// What a new program needs beyond its images.
+constexpr uint64_t kSpareMemory = 32 << 20;
+// What a blackout costs without any state, and how the snapshot's time relates to the rest: the
+// images are written, and read again.
+constexpr int64_t kFixedBlackoutNs = 3'000'000;
+constexpr int64_t kSnapshotShare = 3;
+
+std::optional<uint64_t> ReadNumber(const std::string& path) {
+  std::ifstream file(path);
+  uint64_t value = 0;
+  if (file >> value) return value;
+  return std::nullopt;
+}
+
+std::optional<uint64_t> MachineMemory() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string name, unit; file >> name;) {
+    uint64_t kilobytes = 0;
+    if (!(file >> kilobytes)) return std::nullopt;
+    std::getline(file, unit);
+    if (name == "MemAvailable:") return kilobytes << 10;
+  }
+  return std::nullopt;
+}
+
+// cgroup v2; "max" is no number, and no limit.
+std::optional<uint64_t> CgroupMemory() {
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    if (!absl::StartsWith(line, "0::")) continue;
+    std::string directory = absl::StrCat("/sys/fs/cgroup", line.substr(3));
+    auto limit = ReadNumber(directory + "/memory.max");
+    auto used = ReadNumber(directory + "/memory.current");
+    if (limit && used) return *limit > *used ? *limit - *used : 0;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+absl::Status CheckFdBudget(Program& program, const Attempt& attempt) {
+  struct rlimit limit;
+  if (int result = program.syscalls.Getrlimit(RLIMIT_NOFILE, &limit); result < 0) {
+    return WithCode(ErrnoError(-result, "read RLIMIT_NOFILE"), "E_FDS");
+  }
+  size_t needed = attempt.open_fds.size() + program.components.size() + kSpareFds;
+  if (needed <= limit.rlim_cur) return absl::OkStatus();
+  return CodedError(
+      "E_FDS", absl::StatusCode::kResourceExhausted,
+      absl::StrCat("the upgrade needs ", needed, " file descriptors and RLIMIT_NOFILE allows ",
+                   limit.rlim_cur, ": raise the limit"));
+}
+
+std::optional<uint64_t> AvailableMemory() {
+  std::optional<uint64_t> machine = MachineMemory(), cgroup = CgroupMemory();
+  if (machine && cgroup) return std::min(*machine, *cgroup);
+  return machine ? machine : cgroup;
+}
+
+absl::Status CheckMemoryBudget(uint64_t state_bytes) {
+  std::optional<uint64_t> available = AvailableMemory();
+  // The builder's copy is there already; the images and what the new program makes of them are not.
+  uint64_t needed = 2 * state_bytes + kSpareMemory;
+  if (!available || needed <= *available) return absl::OkStatus();
+  return CodedError("E_NOMEM", absl::StatusCode::kResourceExhausted,
+                    absl::StrCat("the upgrade needs about ", needed >> 20, " MiB and ",
+                                 *available >> 20, " MiB are available: free some memory"));
+}
+
+absl::Status CheckBlackoutBudget(Program& program, const Attempt& attempt, int64_t snapshot_ns) {
+  int64_t predicted_ns = snapshot_ns * kSnapshotShare + kFixedBlackoutNs;
+  {
+    std::lock_guard lock(program.mutex);
+    const auto& entries = program.journal.entries();
+    auto last = std::find_if(entries.rbegin(), entries.rend(), [](const JournalEntry& entry) {
+      return entry.outcome == Outcome::kCommitted;
+    });
+    if (last != entries.rend()) predicted_ns = std::max(predicted_ns, last->blackout_ns);
+  }
+  if (absl::Nanoseconds(predicted_ns) <= attempt.request.max_blackout) return absl::OkStatus();
+  return CodedError(
+      "E_BLACKOUT", absl::StatusCode::kFailedPrecondition,
+      absl::StrCat("the blackout would take about ", predicted_ns / 1000, " us, more than the ",
+                   absl::ToInt64Microseconds(attempt.request.max_blackout),
+                   " us that are allowed: allow more, or upgrade when there is less state"));
+}
+
+}  // namespace liveexec

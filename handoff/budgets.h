@@ -1,0 +1,31 @@
+// What an upgrade will need, computed before anything is stopped for it.
+#ifndef LIVEEXEC_HANDOFF_BUDGETS_H_
+#define LIVEEXEC_HANDOFF_BUDGETS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "handoff/attempt.h"
+#include "handoff/program.h"
+
+namespace liveexec {
+
+// E_FDS: RLIMIT_NOFILE leaves too few fds for the images and the loader. Needs attempt.open_fds.
+absl::Status CheckFdBudget(Program& program, const Attempt& attempt);
+
+// E_NOMEM: the images would not fit into the memory that is left, of the machine or of our cgroup.
+// `state_bytes` is what the components exported for the rehearsal.
+absl::Status CheckMemoryBudget(uint64_t state_bytes);
+
+// E_BLACKOUT: it would take longer than the attempt's budget, judged by the last upgrade of this
+// process and by how long the snapshot took.
+absl::Status CheckBlackoutBudget(Program& program, const Attempt& attempt, int64_t snapshot_ns);
+
+// In bytes, the smaller of the machine's and of our cgroup's; nothing when neither can be read.
+std::optional<uint64_t> AvailableMemory();
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_BUDGETS_H_
