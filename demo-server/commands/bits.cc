@@ -48,6 +48,7 @@ void SetBit(Call& call) {
   const unsigned mask = 1u << (7 - offset % 8);
   const unsigned byte = static_cast<unsigned char>((*bytes)[at]);
   (*bytes)[at] = static_cast<char>(call[3] == "1" ? byte | mask : byte & ~mask);
+  call.Find(call[1])->value.MarkEdited();
   call.Modified(call[1]);
   call.reply().Integer(old ? 1 : 0);
 }
@@ -105,13 +106,13 @@ int64_t CountBits(std::string_view bytes, BitRange range) {
 }
 
 void BitCount(Call& call) {
-  if (call.size() == 3 || call.size() > 5) return call.SyntaxError();
   const Bytes* bytes;
   if (!call.Read(call[1], &bytes)) return;
+  if (bytes == nullptr) return call.reply().Integer(0);
+  if (call.size() == 3 || call.size() > 5) return call.SyntaxError();
   BitRange range;
-  const int64_t size = bytes == nullptr ? 0 : static_cast<int64_t>(bytes->size());
-  if (!ReadRange(call, 2, size, &range)) return;
-  call.reply().Integer(bytes == nullptr ? 0 : CountBits(*bytes, range));
+  if (!ReadRange(call, 2, static_cast<int64_t>(bytes->size()), &range)) return;
+  call.reply().Integer(CountBits(*bytes, range));
 }
 
 // The first bit of `value` in the range, or -1.

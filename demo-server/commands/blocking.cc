@@ -100,7 +100,7 @@ void Blmove(Call& call) {
 bool ReadMany(Call& call, size_t first, Blocked* how) {
   const bool scores = how->operation == BlockingOperation::kScorePopMany;
   int64_t keys = 0;
-  if (!ParseInteger(call[first], &keys) || keys <= 0 || keys > std::numeric_limits<int>::max()) {
+  if (!ParseInteger(call[first], &keys) || keys <= 0) {
     call.reply().Error("ERR numkeys should be greater than 0");
     return false;
   }

@@ -44,7 +44,7 @@ void Quit(Call& call) {
 
 void Select(Call& call) {
   int64_t index = 0;
-  if (!call.Integer(1, &index, "ERR invalid DB index")) return;
+  if (!call.Integer(1, &index)) return;
   if (index < 0 || index >= Keyspace::kDatabases) {
     return call.reply().Error("ERR DB index is out of range");
   }
@@ -67,8 +67,8 @@ void Auth(Call& call) {
   call.reply().Ok();
 }
 
-// The options of HELLO; false after an error reply.
-bool ReadHelloOptions(Call& call, std::string_view* name, bool* named) {
+// The options of HELLO, which take effect one by one; false after an error reply.
+bool ReadHelloOptions(Call& call) {
   for (size_t i = 2; i < call.size(); ++i) {
     const size_t left = call.size() - i - 1;
     if (call.Is(i, "auth") && left >= 2) {
@@ -78,12 +78,11 @@ bool ReadHelloOptions(Call& call, std::string_view* name, bool* named) {
       }
       i += 2;
     } else if (call.Is(i, "setname") && left >= 1) {
-      *name = call[++i];
-      *named = true;
-      if (!ValidClientName(*name)) {
+      if (!ValidClientName(call[++i])) {
         call.reply().Error(kBadClientName);
         return false;
       }
+      call.session().name = std::string(call[i]);
     } else {
       call.reply().Error("ERR Syntax error in HELLO option '" + std::string(call[i]) + "'");
       return false;
@@ -102,10 +101,7 @@ void Hello(Call& call) {
       return call.reply().Error("NOPROTO unsupported protocol version");
     }
   }
-  std::string_view name;
-  bool named = false;
-  if (!ReadHelloOptions(call, &name, &named)) return;
-  if (named) call.session().name = std::string(name);
+  if (!ReadHelloOptions(call)) return;
   call.session().protocol = static_cast<int>(version);
   Reply& reply = call.reply();
   reply.set_protocol(call.session().protocol);

@@ -41,10 +41,8 @@ bool ReadExpireTime(Call& call, size_t i, TimeUnit unit, int64_t* at) {
 }
 
 bool ReadStringOptions(Call& call, size_t first, bool set, StringOptions* options) {
-  TimeUnit unit;
-  size_t time_argument = 0;
   for (size_t i = first; i < call.size(); ++i) {
-    const bool free_ttl = !options->keep_ttl && !options->persist && time_argument == 0;
+    const bool free_ttl = !options->keep_ttl && !options->persist && options->time_argument == 0;
     TimeUnit named;
     if (set && call.Is(i, "nx") && !options->only_if_present) {
       options->only_if_absent = true;
@@ -52,21 +50,19 @@ bool ReadStringOptions(Call& call, size_t first, bool set, StringOptions* option
       options->only_if_present = true;
     } else if (set && call.Is(i, "get")) {
       options->get = true;
-    } else if (set && call.Is(i, "keepttl") && !options->persist && time_argument == 0) {
+    } else if (set && call.Is(i, "keepttl") && !options->persist && options->time_argument == 0) {
       options->keep_ttl = true;
-    } else if (!set && call.Is(i, "persist") && time_argument == 0) {
+    } else if (!set && call.Is(i, "persist") && options->time_argument == 0) {
       options->persist = true;
     } else if (IsUnit(call[i], &named) && free_ttl && i + 1 < call.size()) {
-      unit = named;
-      time_argument = ++i;
+      options->unit = named;
+      options->time_argument = ++i;
     } else {
       call.SyntaxError();
       return false;
     }
   }
-  if (time_argument == 0) return true;
-  options->has_expiry = true;
-  return ReadExpireTime(call, time_argument, unit, &options->expires_at);
+  return true;
 }
 
 }  // namespace liveexec::demo

@@ -25,8 +25,8 @@ struct StringOptions {
   bool get = false;
   bool keep_ttl = false;
   bool persist = false;
-  bool has_expiry = false;
-  int64_t expires_at = 0;
+  size_t time_argument = 0;  // index of the expiry's argument; 0 for none
+  TimeUnit unit;
 };
 
 // Parses the arguments from `first` on. `set`: those of SET, else those of GETEX. False after an

@@ -69,7 +69,7 @@ void ListChannels(Call& call, ChannelKind kind) {
 
 void CountSubscribers(Call& call, ChannelKind kind) {
   const PubSub::Subscribers& table = call.engine().pubsub().subscribers(kind);
-  call.reply().Map(call.size() - 2);
+  call.reply().Array((call.size() - 2) * 2);
   for (size_t i = 2; i < call.size(); ++i) {
     call.reply().Bulk(call[i]);
     auto found = table.find(std::string(call[i]));

@@ -10,8 +10,11 @@ bool ReadRandomRequest(Call& call, std::string_view word, RandomRequest* request
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
   if (call.size() == 2) return true;
   request->counted = true;
-  if (!ParseInteger(call[2], &request->count) || request->count < -kMax) {
-    call.reply().Error(kNotInteger);
+  if (!call.Integer(2, &request->count)) return false;
+  if (request->count < -kMax) {
+    call.reply().Error(
+        "ERR value is out of range, value must between -9223372036854775807 and "
+        "9223372036854775807");
     return false;
   }
   if (call.size() == 3) return true;

@@ -1,5 +1,8 @@
 // SCAN and its kin: iteration in steps, by cursors that stay good across changes and upgrades
 // (data/dict.h).
+#include <cctype>
+#include <cerrno>
+#include <cstdlib>
 #include <limits>
 #include <string>
 #include <vector>
@@ -23,13 +26,14 @@ struct ScanOptions {
 };
 
 bool ReadCursor(Call& call, size_t i, uint64_t* cursor) {
-  int64_t value = 0;
-  if (!ParseInteger(call[i], &value) || value < 0) {
-    call.reply().Error("ERR invalid cursor");
-    return false;
-  }
-  *cursor = static_cast<uint64_t>(value);
-  return true;
+  // As strtoul takes it: a sign and an empty string are fine.
+  const std::string text(call[i]);
+  char* end = nullptr;
+  errno = 0;
+  *cursor = strtoull(text.c_str(), &end, 10);
+  if (errno == 0 && *end == '\0' && (text.empty() || !isspace(text[0]))) return true;
+  call.reply().Error("ERR invalid cursor");
+  return false;
 }
 
 bool ReadOptions(Call& call, size_t first, bool with_type, ScanOptions* options) {

@@ -37,10 +37,11 @@ void Role(Call& call) {
 // Everything is acknowledged by the no replicas that there are.
 void Wait(Call& call) {
   int64_t unused = 0;
-  if (call.Integer(1, &unused) &&
-      call.Integer(2, &unused, "ERR timeout is not an integer or out of range")) {
-    call.reply().Integer(0);
-  }
+  int64_t timeout = 0;
+  if (!call.Integer(1, &unused)) return;
+  if (!call.Integer(2, &timeout, "ERR timeout is not an integer or out of range")) return;
+  if (timeout < 0) return call.reply().Error("ERR timeout is negative");
+  call.reply().Integer(0);
 }
 
 void LastSave(Call& call) { call.reply().Integer(call.engine().statistics().started_ms / 1000); }

@@ -90,7 +90,7 @@ void Store(Call& call, Operation operation) {
 // SINTERCARD numkeys key... [LIMIT n]
 void Sintercard(Call& call) {
   int64_t keys = 0;
-  if (!ParseInteger(call[1], &keys) || keys <= 0 || keys > std::numeric_limits<int>::max()) {
+  if (!ParseInteger(call[1], &keys) || keys <= 0) {
     return call.reply().Error("ERR numkeys should be greater than 0");
   }
   if (static_cast<size_t>(keys) > call.size() - 2) {

@@ -155,8 +155,7 @@ void Remove(Call& call, RangeBy by) {
 }
 
 constexpr RangeForm kAnyForm = {.any_kind = true, .has_limit = true, .has_scores = true};
-constexpr RangeForm kScoreForm = {.any_kind = false, .has_limit = true, .has_scores = true};
-constexpr RangeForm kLexForm = {.any_kind = false, .has_limit = true, .has_scores = false};
+constexpr RangeForm kNamedForm = {.any_kind = false, .has_limit = true, .has_scores = true};
 
 constexpr RangeRequest By(RangeBy by, bool reverse) {
   RangeRequest request;
@@ -169,19 +168,19 @@ constexpr Command kCommands[] = {
     {"zrange", -4, kReadOnly, 1, 1, 1, Group::kSortedSet,
      [](Call& call) { ShowWithOptions(call, {}, kAnyForm); }, "Members of a range"},
     {"zrevrange", -4, kReadOnly, 1, 1, 1, Group::kSortedSet,
-     [](Call& call) { ShowWithOptions(call, By(RangeBy::kRank, true), kScoreForm); },
+     [](Call& call) { ShowWithOptions(call, By(RangeBy::kRank, true), kNamedForm); },
      "Members of a range of ranks from the end"},
     {"zrangebyscore", -4, kReadOnly, 1, 1, 1, Group::kSortedSet,
-     [](Call& call) { ShowWithOptions(call, By(RangeBy::kScore, false), kScoreForm); },
+     [](Call& call) { ShowWithOptions(call, By(RangeBy::kScore, false), kNamedForm); },
      "Members of a range of scores"},
     {"zrevrangebyscore", -4, kReadOnly, 1, 1, 1, Group::kSortedSet,
-     [](Call& call) { ShowWithOptions(call, By(RangeBy::kScore, true), kScoreForm); },
+     [](Call& call) { ShowWithOptions(call, By(RangeBy::kScore, true), kNamedForm); },
      "Members of a range of scores, highest first"},
     {"zrangebylex", -4, kReadOnly, 1, 1, 1, Group::kSortedSet,
-     [](Call& call) { ShowWithOptions(call, By(RangeBy::kLex, false), kLexForm); },
+     [](Call& call) { ShowWithOptions(call, By(RangeBy::kLex, false), kNamedForm); },
      "Members of a range of byte strings"},
     {"zrevrangebylex", -4, kReadOnly, 1, 1, 1, Group::kSortedSet,
-     [](Call& call) { ShowWithOptions(call, By(RangeBy::kLex, true), kLexForm); },
+     [](Call& call) { ShowWithOptions(call, By(RangeBy::kLex, true), kNamedForm); },
      "Members of a range of byte strings, last first"},
     {"zrangestore", -5, kWrite | kDenyOom, 1, 2, 1, Group::kSortedSet, Zrangestore,
      "Store the members of a range"},

@@ -1,5 +1,8 @@
 // SORT: elements of a list, set or sorted set, ordered by themselves or by other keys.
 #include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -52,6 +55,14 @@ bool ReadRequest(Call& call, bool may_store, SortRequest* request) {
     }
   }
   return true;
+}
+
+// What SORT takes for a number: anything that strtod takes, an empty text too.
+bool ParseWeight(const std::string& text, double* number) {
+  char* end = nullptr;
+  errno = 0;
+  *number = strtod(text.c_str(), &end);
+  return *end == '\0' && errno != ERANGE && !std::isnan(*number);
 }
 
 // The elements of the value at `key` in its own order. False after an error reply.
@@ -117,7 +128,7 @@ bool Order(Call& call, const SortRequest& request, std::vector<std::string>* ele
     Keyed item;
     item.has_weight = weight != nullptr;
     if (weight != nullptr) item.text = std::string(*weight);
-    if (!request.alpha && weight != nullptr && !ParseDouble(item.text, &item.number)) {
+    if (!request.alpha && weight != nullptr && !ParseWeight(item.text, &item.number)) {
       call.reply().Error("ERR One or more scores can't be converted into double");
       return false;
     }

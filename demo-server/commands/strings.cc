@@ -21,11 +21,7 @@ Entry* Store(Call& call, std::string_view key, std::string_view value, bool keep
     if (!keep_ttl && entry->expires_at != kNoExpiry) {
       call.engine().keyspace().database(call.database()).SetExpiry(entry, kNoExpiry);
     }
-    if (Bytes* bytes = entry->value.As<Bytes>(); bytes != nullptr) {
-      bytes->assign(value);
-    } else {
-      entry->value = Value(value);
-    }
+    entry->value.Assign(value);
     entry->accessed_at = call.now();
   }
   call.Modified(key);
@@ -53,6 +49,11 @@ void Get(Call& call) {
 void SetString(Call& call) {
   StringOptions options;
   if (call.size() > 3 && !ReadStringOptions(call, 3, /*set=*/true, &options)) return;
+  int64_t expires_at = kNoExpiry;
+  if (options.time_argument != 0 &&
+      !ReadExpireTime(call, options.time_argument, options.unit, &expires_at)) {
+    return;
+  }
   if (options.get) {
     const Bytes* old;
     if (!call.Read(call[1], &old)) return;
@@ -66,7 +67,7 @@ void SetString(Call& call) {
     }
   }
   Entry* entry = Store(call, call[1], call[2], options.keep_ttl);
-  if (options.has_expiry) SetExpiry(call, entry, options.expires_at);
+  if (expires_at != kNoExpiry) SetExpiry(call, entry, expires_at);
   if (!options.get) call.reply().Ok();
 }
 
@@ -102,16 +103,18 @@ void GetEx(Call& call) {
   if (!ReadStringOptions(call, 2, /*set=*/false, &options)) return;
   const Bytes* bytes;
   if (!call.Read(call[1], &bytes)) return;
-  ReplyBytes(call, bytes);
-  if (bytes == nullptr) return;
+  if (bytes == nullptr) return call.reply().Null();
+  int64_t expires_at = kNoExpiry;
+  if (options.time_argument != 0 &&
+      !ReadExpireTime(call, options.time_argument, options.unit, &expires_at)) {
+    return;
+  }
+  call.reply().Bulk(*bytes);
   Entry* entry = call.Find(call[1]);
-  if (options.has_expiry && options.expires_at <= call.now()) {
+  if (expires_at != kNoExpiry && expires_at <= call.now()) {
     call.Erase(call[1]);
-  } else if (options.has_expiry) {
-    SetExpiry(call, entry, options.expires_at);
-    call.Modified(call[1]);
-  } else if (options.persist && entry->expires_at != kNoExpiry) {
-    SetExpiry(call, entry, kNoExpiry);
+  } else if (expires_at != kNoExpiry || (options.persist && entry->expires_at != kNoExpiry)) {
+    SetExpiry(call, entry, expires_at);
     call.Modified(call[1]);
   }
 }
@@ -153,6 +156,7 @@ void Append(Call& call) {
       return call.reply().Error(kTooLong);
     }
     bytes->append(call[2]);
+    call.Find(call[1])->value.MarkEdited();
   }
   call.Modified(call[1]);
   call.reply().Integer(static_cast<int64_t>(bytes->size()));
@@ -197,6 +201,7 @@ void SetRange(Call& call) {
   const size_t at = static_cast<size_t>(offset);
   if (bytes->size() < at + piece.size()) bytes->resize(at + piece.size());
   bytes->replace(at, piece.size(), piece.data(), piece.size());
+  call.Find(call[1])->value.MarkEdited();
   call.Modified(call[1]);
   call.reply().Integer(static_cast<int64_t>(bytes->size()));
 }

@@ -149,6 +149,7 @@ std::string_view Value::Encoding() const {
   switch (type()) {
     case Type::kString: {
       const Bytes& bytes = *As<Bytes>();
+      if (edited_) return "raw";
       if (IsInteger(bytes)) return "int";
       return bytes.size() <= kEmbeddedBytes ? "embstr" : "raw";
     }
@@ -165,7 +166,11 @@ std::string_view Value::Encoding() const {
 }
 
 Value Value::Copy(uint64_t seed) const {
-  if (type() == Type::kString) return Value(*As<Bytes>());
+  if (type() == Type::kString) {
+    Value copy(*As<Bytes>());
+    copy.edited_ = edited_;
+    return copy;
+  }
   Value copy(type(), seed);
   if (type() == Type::kList) {
     *copy.As<List>() = *As<List>();

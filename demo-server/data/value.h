@@ -113,6 +113,18 @@ class Value {
     return const_cast<Value*>(this)->As<T>();
   }
 
+  // Makes it the string `bytes`.
+  void Assign(std::string_view bytes) {
+    if (Bytes* held = As<Bytes>(); held != nullptr) {
+      held->assign(bytes);
+    } else {
+      data_ = Bytes(bytes);
+    }
+    edited_ = false;
+  }
+  // A string was changed in place: Redis then has another encoding for it.
+  void MarkEdited() { edited_ = true; }
+
   // As OBJECT ENCODING names it.
   std::string_view Encoding() const;
   Value Copy(uint64_t seed) const;
@@ -120,6 +132,7 @@ class Value {
   bool Empty() const;
 
  private:
+  bool edited_ = false;
   // In the order of Type.
   std::variant<Bytes, StoredPtr<List>, StoredPtr<Set>, StoredPtr<SortedSet>, StoredPtr<Hash>> data_;
 };

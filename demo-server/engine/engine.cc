@@ -22,20 +22,23 @@ int64_t ClockMs(clockid_t clock) {
 std::string UnknownCommand(absl::Span<const std::string_view> arguments) {
   constexpr size_t kMost = 128;
   std::string list;
+  // Redis prints arguments as C strings.
+  auto printed = [](std::string_view text) { return text.substr(0, text.find('\0')); };
   for (size_t i = 1; i < arguments.size() && list.size() < kMost; ++i) {
+    const size_t room = kMost - list.size();
     list.push_back('\'');
-    list.append(arguments[i].substr(0, kMost - list.size() + 1));
+    list.append(printed(arguments[i]).substr(0, room));
     list.append("' ");
   }
   std::string text = "ERR unknown command '";
-  text.append(arguments[0].substr(0, kMost));
+  text.append(printed(arguments[0]).substr(0, kMost));
   text.append("', with args beginning with: ").append(list);
   return text;
 }
 
 std::string UnknownSubcommand(std::string_view container, std::string_view name) {
   std::string text = "ERR unknown subcommand '";
-  text.append(name.substr(0, 128)).append("'. Try ");
+  text.append(name.substr(0, std::min<size_t>(name.find('\0'), 128))).append("'. Try ");
   for (char c : container) text.push_back(static_cast<char>(toupper(c)));
   return text.append(" HELP.");
 }
@@ -229,8 +232,11 @@ const Command* Engine::Resolve(absl::Span<const std::string_view> arguments, Rep
   }
   const int count = static_cast<int>(arguments.size());
   if (command->arity >= 0 ? count != command->arity : count < -command->arity) {
-    std::string text = "ERR wrong number of arguments for '";
+    std::string text = "wrong number of arguments for '";
     text.append(command->name).append("' command");
+    // EXEC fails as a transaction, so that the client knows that it is over.
+    text.insert(0,
+                command->name == "exec" ? "EXECABORT Transaction discarded because of: " : "ERR ");
     reply.Error(text);
     return nullptr;
   }
@@ -245,7 +251,7 @@ void Engine::Execute(Session& session, absl::Span<const std::string_view> argume
   Reply reply(silent ? &discarded_ : &session.out, session.protocol);
   const Command* command = Resolve(arguments, reply);
   if (command == nullptr) {
-    session.transaction.refused = session.transaction.open;
+    Refuse(session, arguments[0]);
   } else if (session.protocol == 2 && session.subscriptions() > 0 &&
              (command->flags & kSubscriber) == 0) {
     std::string text = "ERR Can't execute '";
@@ -254,7 +260,7 @@ void Engine::Execute(Session& session, absl::Span<const std::string_view> argume
         "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
         "context");
     reply.Error(text);
-    session.transaction.refused = session.transaction.open;
+    Refuse(session, arguments[0]);
   } else if (!Queue(session, *command, arguments, reply)) {
     Run(session, *command, arguments, reply, /*in_transaction=*/false);
   }
@@ -265,6 +271,15 @@ void Engine::Execute(Session& session, absl::Span<const std::string_view> argume
     session.reply_mode = ReplyMode::kSkipThis;
   }
   if (blocked_.has_ready()) ServeReady();
+}
+
+void Engine::Refuse(Session& session, std::string_view name) {
+  if (IsWord(name, "exec")) {
+    watches_.Unwatch(session);
+    session.transaction = Transaction();
+  } else if (session.transaction.open) {
+    session.transaction.refused = true;
+  }
 }
 
 bool Engine::Queue(Session& session, const Command& command,
