@@ -71,7 +71,9 @@ void ClientHandler::Send(const Engine::Output& what) {
     stream_.Close();
   } else if (what.close_after_output) {
     stream_.CloseAfterFlush();
-  } else if (what.resume_input) {
+  } else if (what.resume_input && !stream_.unread().empty() && !stream_.reading_paused()) {
+    // Offers again what came while the session waited.
+    stream_.PauseReading();
     stream_.ResumeReading();
   }
 }
