@@ -39,8 +39,7 @@ class CandidateProcess {
   ~CandidateProcess();
 
   // Waits until it has ended. Returns its wait status as of waitpid(2); DeadlineExceeded or
-  // Cancelled
-  // (`cancelled` is asked now and then) when it was killed for that.
+  // Cancelled (`cancelled` is asked now and then) when it was killed for that.
   absl::StatusOr<int> Wait(absl::Duration deadline, const std::function<bool()>& cancelled);
 
   // The last 4 KiB of what it wrote to stdout and stderr, after Wait.

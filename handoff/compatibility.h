@@ -22,10 +22,10 @@ struct Refusal {
 };
 
 struct Compatibility {
-  std::vector<Refusal>
-      refusals;  // none: the candidate would be accepted; the weightiest comes first
-  std::vector<std::string>
-      notes;  // worth knowing, no reason to refuse: "component x starts fresh: ..."
+  // None: the candidate would be accepted. The weightiest comes first.
+  std::vector<Refusal> refusals;
+  // Worth knowing, no reason to refuse: "component x starts fresh: ..."
+  std::vector<std::string> notes;
 
   bool accepted() const { return refusals.empty(); }
   // Ok, or FailedPrecondition with the first refusal's code and all the sentences.

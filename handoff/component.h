@@ -14,8 +14,7 @@
 //     }
 //     void Activate() override { ... }
 //   };
-//   LIVEEXEC_COMPONENT("counter", 2, 1);  // writes schema 2, reads 1 and 2: see
-//   handoff/program_note.h
+//   LIVEEXEC_COMPONENT("counter", 2, 1);  // writes schema 2, reads 1 and 2: program_note.h
 //
 // The calls and their order. All come on the main executor's thread while every other registered
 // thread is parked (so a component may touch the state of any of them), except that in a fresh
@@ -24,11 +23,9 @@
 //   fresh start:              Initialize, Activate
 //   upgrade, old program:     Quiesce, Export, then exec; or Resume when the upgrade is abandoned
 //   upgrade, new program:     Rehydrate (Initialize when the old program had no such component),
-//   SelfCheck,
-//                             commit, Activate
-//   rehearsal, old program:   Export (between callbacks, without Quiesce: the program goes on
-//   serving) rehearsal, new program:   Rehydrate onto stand-in fds, SelfCheck; then the process
-//   ends
+//                             SelfCheck, commit, Activate
+//   rehearsal, old program:   Export (between callbacks, without Quiesce: the program serves on)
+//   rehearsal, new program:   Rehydrate onto stand-in fds, SelfCheck; then the process ends
 //
 // Export is const and changes nothing, not even the fds (no O_NONBLOCK, no seek): an upgrade may be
 // abandoned after it. Rehydrate must not serve: no byte is read or written before Activate.

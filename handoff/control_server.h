@@ -2,8 +2,8 @@
 //
 //   ControlServer::Handlers handlers = {.status = [&] { return Status(); }, ...};
 //   auto server = std::make_unique<ControlServer>("/run/echo/control", std::move(handlers));
-//   // as a component: Initialize (fresh start) listens, Rehydrate takes over what the old program
-//   had while (...) {
+//   // As a component: Initialize listens (a fresh start), Rehydrate takes over what there was.
+//   while (...) {
 //     std::vector<pollfd> fds = {...};
 //     server->AppendPollFds(fds);
 //     poll(fds, min(own deadline, server->UntilDeadline()));
@@ -19,8 +19,9 @@
 // half-read request and its half-sent answer, and who waits for the upgrade's result cross to the
 // new program, which answers.
 //
-//   quiesced (Quiesce to Resume):       Handle does nothing; Send functions buffer, SendProgress
-//   drops rehydrated (Rehydrate to Activate): the same, except that SendProgress buffers
+//   quiesced (Quiesce to Resume):        Handle does nothing; the Send functions buffer, but
+//                                        SendProgress drops
+//   rehydrated (Rehydrate to Activate):  the same, except that SendProgress buffers
 //
 // Who may ask: root and our own user, by SO_PEERCRED, for each connection and again for each
 // request; everyone else gets E_PERM. Limits: Options. The socket's file is 0600 in a directory of
@@ -64,8 +65,8 @@ class ControlServer final : public Component {
   // Those that are not given answer E_UNSUPPORTED.
   struct Handlers {
     std::function<ControlStatus()> status;
-    std::function<std::vector<JournalEntry>(uint32_t limit)>
-        history;  // the oldest first; limit 0: all
+    // The oldest first; limit 0: all.
+    std::function<std::vector<JournalEntry>(uint32_t limit)> history;
     // Ok: the upgrade was begun, and SendResult or SendError for `requester` will end the request.
     std::function<absl::Status(ConnectionId requester, const ControlUpgrade&)> upgrade;
     std::function<absl::Status()> cancel;

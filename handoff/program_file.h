@@ -1,10 +1,10 @@
 // A candidate, looked at without running it: may this file be exec'd by us, and what does it say of
 // itself?
 //
-//   LIVEEXEC_ASSIGN_OR_RETURN(PinnedProgram program, CheckFile(Syscalls::Kernel(),
-//   "/srv/bin/echo"));
+//   Syscalls& kernel = Syscalls::Kernel();
+//   LIVEEXEC_ASSIGN_OR_RETURN(PinnedProgram program, CheckFile(kernel, "/srv/bin/echo"));
 //   ... Compare(own_note, program.note) ...; rehearse program.image.fd() ...
-//   LIVEEXEC_RETURN_IF_ERROR(Unchanged(Syscalls::Kernel(), program));   // right before exec
+//   LIVEEXEC_RETURN_IF_ERROR(Unchanged(kernel, program));   // right before exec
 //
 // Nothing here trusts the file: every size, count and offset is checked against the file and
 // against a limit, so that the work is bounded whatever the bytes are. Stateless; any thread. Every

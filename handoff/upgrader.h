@@ -5,9 +5,9 @@
 //   auto upgrader = liveexec::Upgrader::Create(executor, {.control_socket = "/run/echo/control"});
 //   MyComponent component(...);
 //   (*upgrader)->Register(component);
-//   if (auto status = (*upgrader)->Start(); !status.ok()) Die(status);   // fresh, or rehydrated
-//   and committed uv_run(&loop, UV_RUN_DEFAULT);                                       // serve;
-//   SIGHUP upgrades
+//   auto status = (*upgrader)->Start();    // fresh, or rehydrated and committed
+//   if (!status.ok()) Die(status);
+//   uv_run(&loop, UV_RUN_DEFAULT);         // serve; SIGHUP upgrades
 //
 // Threads. Create, Register, Start and the destructor belong to the thread of the main executor.
 // Request and AddThread may be called from any thread.

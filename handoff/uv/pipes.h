@@ -2,8 +2,9 @@
 // TTYs, socketpairs, sockets that it connected. Each is a Stream (stream.h), so what was read and
 // not consumed, and what was written and not taken by the kernel, crosses an upgrade.
 //
-//   Pipes pipes("pipes", executor, [&](std::string_view pipe, Stream&) { return MakeHandler(pipe);
-//   }); if (upgrader->fresh()) pipes.Open("stdin", UniqueFd(dup(0)));
+//   Pipes pipes("pipes", executor,
+//               [&](std::string_view pipe, Stream&) { return MakeHandler(pipe); });
+//   if (upgrader->fresh()) pipes.Open("stdin", UniqueFd(dup(0)));
 //
 // A TTY's modes are the kernel's and stay as they are. All methods are on the executor's thread. A
 // pipe whose handler closes it is gone, and its name free again.

@@ -9,8 +9,7 @@
 //   absl::Status Rehydrate(ImportContext& context) override {
 //     return AdoptTcp(context, "client", 17, loop, &tcp_);
 //   }
-//   void Activate() override { /* uv_write the unsent bytes, uv_read_start */
-//   }
+//   void Activate() override { ... }   // uv_write the unsent bytes, uv_read_start
 //
 // A handle's requests do not survive exec, so LoopExecutor::OperationsInFlight waits for them; for
 // writes whose bytes are exported, tell LoopExecutor::SetCarriedOperations. Unread input is the

@@ -6,8 +6,7 @@
 //   if (upgrader->fresh()) { auto port = server.ListenTcp("127.0.0.1", 7000); ... }
 //   upgrader->Start();
 //   ...
-//   LIVEEXEC_COMPONENT("clients", 1, 1);   // in the application: its own version of the handlers'
-//   Save()
+//   LIVEEXEC_COMPONENT("clients", 1, 1);   // the application's version of its handlers' Save()
 //
 // The server's own part of the image grows by adding fields, so the version in LIVEEXEC_COMPONENT
 // is the application's to change when the meaning of what Save() writes does.

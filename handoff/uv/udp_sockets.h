@@ -2,8 +2,10 @@
 // kernel; what we could not send yet is carried, with its addresses.
 //
 //   UdpSockets udp("udp", executor);
-//   udp.Define("dns", [&](const Datagram& query) { udp.Send("dns", Answer(query.bytes),
-//   query.peer); }); if (upgrader->fresh()) udp.Bind("dns", "127.0.0.1", 5353);
+//   udp.Define("dns", [&](const Datagram& query) {
+//     udp.Send("dns", Answer(query.bytes), query.peer);
+//   });
+//   if (upgrader->fresh()) udp.Bind("dns", "127.0.0.1", 5353);
 //
 // All methods and callbacks are on the executor's thread. Quiesced: FailedPrecondition.
 #ifndef LIVEEXEC_HANDOFF_UV_UDP_SOCKETS_H_
