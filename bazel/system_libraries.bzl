@@ -23,6 +23,8 @@ def _archive_of(ctx, flag, directories, renamed):
     name = renamed.get(flag[2:], flag[2:])
     if name in ctx.attr.always_shared:
         return flag
+    if name == "atomic":
+        return "-l:libatomic.a"  # The compiler's own: in its directory, which has no pkg-config file.
     for directory in directories:
         if ctx.path("{}/lib{}.a".format(directory, name)).exists:
             return "-l:lib{}.a".format(name)

@@ -68,7 +68,7 @@ Compatibility Compare(const ProgramNote& running, const ProgramNote& candidate,
   if (running.application != candidate.application) {
     // Nothing else can be compared.
     result.refusals.push_back(
-        {"E_APP", absl::StrCat("the candidate is a ", candidate.application, ", not a ",
+        {"E_APP", absl::StrCat("the candidate is ", candidate.application, ", not ",
                                running.application, ": give the path of the right program")});
     return result;
   }

@@ -15,6 +15,9 @@
 #include "handoff/phase.h"
 
 namespace liveexec {
+namespace {
+constexpr absl::Duration kLongest = absl::Hours(24 * 365 * 10);
+}
 
 absl::StatusOr<std::unique_ptr<Conductor>> Conductor::Create(ControlServer* control,
                                                              int upgrade_signal,
@@ -59,7 +62,9 @@ void Conductor::Post(absl::AnyInvocable<void() &&> task) {
 }
 
 uint64_t Conductor::SetTimer(absl::Duration delay, absl::AnyInvocable<void() &&> task) {
-  int64_t due_ns = MonotonicNs() + absl::ToInt64Nanoseconds(delay);
+  // Bounded, so that an endless delay does not wrap around into the past.
+  int64_t delay_ns = absl::ToInt64Nanoseconds(std::clamp(delay, absl::ZeroDuration(), kLongest));
+  int64_t due_ns = MonotonicNs() + delay_ns;
   timers_.push_back({next_timer_, due_ns, std::move(task)});
   return next_timer_++;
 }

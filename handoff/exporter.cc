@@ -15,6 +15,21 @@ std::string FdName(const std::string& component, const CarriedFd& carried) {
   return absl::StrCat(component, "/", carried.role, "/", carried.number);
 }
 
+// AlreadyExists when two of `fds` have the same role and number. Found here, where abandoning the
+// upgrade costs nothing; the new program would find it too, and roll back.
+absl::Status CheckUnique(const std::string& component, const std::vector<CarriedFd>& fds) {
+  using Key = std::pair<std::string_view, uint64_t>;
+  std::vector<Key> keys;
+  keys.reserve(fds.size());
+  for (const CarriedFd& carried : fds) keys.emplace_back(carried.role, carried.number);
+  if (!std::is_sorted(keys.begin(), keys.end())) std::sort(keys.begin(), keys.end());
+  auto twin = std::adjacent_find(keys.begin(), keys.end());
+  if (twin == keys.end()) return absl::OkStatus();
+  return CodedError("E_FD", absl::StatusCode::kAlreadyExists,
+                    absl::StrCat("two fds are to be carried as ", component, "/",
+                                 std::string(twin->first), "/", twin->second));
+}
+
 }  // namespace
 
 absl::StatusOr<Exported> Exporter::Export(absl::Span<Component* const> components,
@@ -42,6 +57,7 @@ absl::Status Exporter::ExportOne(Component& component, int64_t slice_end_ns, Exp
 
 absl::Status Exporter::AddFds(const std::string& name, const ExportContext& context,
                               Exported& exported) {
+  LIVEEXEC_RETURN_IF_ERROR(CheckUnique(name, context.fds()));
   for (const CarriedFd& carried : context.fds()) {
     auto identity = inspector_.Inspect(carried.fd);
     if (!identity.ok()) {

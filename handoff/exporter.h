@@ -57,8 +57,9 @@ class Exporter {
   Exporter(Syscalls& syscalls, FdInspector& inspector, const ProgramNote& note)
       : syscalls_(syscalls), inspector_(inspector), note_(note) {}
 
-  // Calls Export on each. E_EXPORT: one failed or threw. E_FD: an fd cannot be carried. With a
-  // `slice_end_ns` (CLOCK_MONOTONIC) it is a snapshot for a rehearsal, which may leave records out.
+  // Calls Export on each. E_EXPORT: one failed; E_EXCEPTION: one threw. E_FD: an fd cannot be
+  // carried, or two have the same role and number. With a `slice_end_ns` (CLOCK_MONOTONIC) it is a
+  // snapshot for a rehearsal, which may leave records out.
   absl::StatusOr<Exported> Export(absl::Span<Component* const> components,
                                   int64_t slice_end_ns = 0);
 

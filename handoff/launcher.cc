@@ -21,15 +21,18 @@ class AllSignalsBlocked {
   explicit AllSignalsBlocked(Syscalls& syscalls) : syscalls_(syscalls) {
     sigset_t all;
     sigfillset(&all);
-    syscalls_.Sigprocmask(SIG_SETMASK, &all, &before_);
+    blocked_ = syscalls_.Sigprocmask(SIG_SETMASK, &all, &before_) == 0;
   }
-  ~AllSignalsBlocked() { syscalls_.Sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  ~AllSignalsBlocked() {
+    if (blocked_) syscalls_.Sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
   AllSignalsBlocked(const AllSignalsBlocked&) = delete;
   AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
 
  private:
   Syscalls& syscalls_;
   sigset_t before_;
+  bool blocked_ = false;
 };
 
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {

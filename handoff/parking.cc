@@ -118,7 +118,9 @@ absl::Status Parking::Park(For purpose, absl::Duration deadline, Executor* excep
   size_t parked;
   {
     std::unique_lock lock(gathering->mutex);
-    in_time = gathering->arrived.wait_for(lock, absl::ToChronoNanoseconds(deadline), [&] {
+    // Bounded, so that an endless deadline does not wrap around into the past.
+    auto wait = absl::ToChronoNanoseconds(std::min(deadline, absl::Hours(24 * 365 * 10)));
+    in_time = gathering->arrived.wait_for(lock, wait, [&] {
       return gathering->busy || gathering->parked == executors.size();
     });
     busy = gathering->busy;

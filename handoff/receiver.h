@@ -68,11 +68,12 @@ class Receiver {
   const Inheritance& inheritance_;
 };
 
-// Calls Rehydrate, or Initialize where the old program had no such component, on each; E_REHYDRATE.
+// Calls Rehydrate, or Initialize where the old program had no such component, on each; E_REHYDRATE,
+// or E_EXCEPTION when it threw.
 // `recorder` is told of each component before.
 absl::Status RehydrateAll(absl::Span<Component* const> components, Verified& verified,
                           FdSource& fds, bool rehearsal);
-// Calls SelfCheck on each; E_SELFCHECK.
+// Calls SelfCheck on each; E_SELFCHECK, or E_EXCEPTION when it threw.
 absl::Status SelfCheckAll(absl::Span<Component* const> components, FlightRecorder& recorder);
 
 }  // namespace liveexec

@@ -40,6 +40,11 @@ int64_t UnixNs() {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
+absl::Status Busy() {
+  return CodedError("E_BUSY", absl::StatusCode::kUnavailable,
+                    "another upgrade is under way; ask again when it has ended");
+}
+
 class UpgraderImpl final : public Upgrader {
  public:
   UpgraderImpl(Executor& main, UpgraderOptions options)
@@ -202,6 +207,7 @@ void UpgraderImpl::AnswerWaiting() {
   }
   for (ControlServer::ConnectionId requester : control_->Waiting()) {
     for (const PhaseTime& phase : entry.phases) {
+      if (phase.phase == entry.failed_phase) continue;  // The result tells of it.
       control_->SendProgress(requester, {.phase = phase.phase,
                                          .state = ControlProgress::State::kFinished,
                                          .duration_ns = phase.duration_ns});
@@ -226,6 +232,8 @@ ControlServer::Handlers UpgraderImpl::MakeHandlers() {
   handlers.history = [this](uint32_t limit) { return History(limit); };
   handlers.cancel = [this] { return Cancel(); };
   handlers.doctor = [this]() -> absl::StatusOr<std::string> {
+    // This thread would wait for a snapshot while the upgrade waits for this thread.
+    if (busy_) return Busy();
     LIVEEXEC_ASSIGN_OR_RETURN(std::vector<Finding> findings, Diagnose(program_, conductor_.get()));
     return FormatFindings(findings);
   };
@@ -284,6 +292,15 @@ void UpgraderImpl::Request(UpgradeRequest request, Done done) {
   auto attempt = std::make_unique<Attempt>();
   attempt->request = std::move(request);
   attempt->done = std::move(done);
+  if (conductor_ == nullptr) {
+    JournalEntry refused{.trigger = attempt->request.trigger,
+                         .code = "E_NOT_STARTED",
+                         .message = "Upgrader::Start has not succeeded yet"};
+    program_.main.Post([done = std::move(attempt->done), refused]() mutable {
+      std::move(done)(refused);
+    });
+    return;
+  }
   conductor_->Post(
       [this, attempt = std::move(attempt)]() mutable { (void)Begin(std::move(attempt)); });
 }
@@ -296,8 +313,7 @@ absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
   entry.from_version = program_.note.version;
   entry.started_unix_ns = UnixNs();
   if (busy_) {
-    absl::Status busy = CodedError("E_BUSY", absl::StatusCode::kUnavailable,
-                                   "another upgrade is under way; ask again when it has ended");
+    absl::Status busy = Busy();
     // The requester gets the error as its answer; an API caller gets an entry. Neither is
     // journaled: the upgrade under way is.
     if (attempt->done) {

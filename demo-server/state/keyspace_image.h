@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "demo-server/engine/engine.h"
 #include "demo-server/state/bytes.h"
+#include "demo-server/state/state_format.h"
 
 namespace liveexec::demo {
 
@@ -24,7 +25,8 @@ class KeyspaceImageOf {
     key.setAccesses(1u);
   };
 
-  static void Write(const Engine& engine, typename Image::Builder image) {
+  // Leaves out the rest of the keys once `stop` is true.
+  static void Write(const Engine& engine, StateFormat::Stop stop, typename Image::Builder image) {
     const Keyspace& keyspace = engine.keyspace();
     image.setHashSeed(keyspace.seed());
     image.setNextSessionId(engine.next_session_id());
@@ -32,7 +34,7 @@ class KeyspaceImageOf {
     WriteParameters(engine, image);
     auto databases = image.initDatabases(Keyspace::kDatabases);
     for (int i = 0; i < Keyspace::kDatabases; ++i) {
-      WriteDatabase(keyspace.database(i), databases[static_cast<unsigned>(i)]);
+      WriteDatabase(keyspace.database(i), stop, databases[static_cast<unsigned>(i)]);
     }
   }
 
@@ -113,15 +115,24 @@ class KeyspaceImageOf {
   }
 
   template <typename DatabaseBuilder>
-  static void WriteDatabase(const Database& database, DatabaseBuilder image) {
+  static void WriteDatabase(const Database& database, StateFormat::Stop stop,
+                            DatabaseBuilder image) {
     const auto& entries = database.entries();
     auto chunks =
         image.initChunks(static_cast<unsigned>((entries.size() + kChunkKeys - 1) / kChunkKeys));
     for (unsigned c = 0; c < chunks.size(); ++c) {
       const size_t first = c * kChunkKeys;
       const size_t count = std::min(kChunkKeys, entries.size() - first);
-      auto keys = chunks[c].initKeys(static_cast<unsigned>(count));
-      for (unsigned i = 0; i < count; ++i) WriteKey(*entries[first + i], keys[i]);
+      // An orphan, because only those can be cut short.
+      auto orphan = capnp::Orphanage::getForMessageContaining(image)
+                        .template newOrphan<capnp::List<Key>>(static_cast<unsigned>(count));
+      unsigned written = 0;
+      for (auto keys = orphan.get(); written < count && !stop(); ++written) {
+        WriteKey(*entries[first + written], keys[written]);
+      }
+      if (written < count) orphan.truncate(written);
+      chunks[c].adoptKeys(std::move(orphan));
+      if (written < count) return;
     }
   }
 

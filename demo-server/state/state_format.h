@@ -10,6 +10,7 @@
 
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "demo-server/engine/engine.h"
 #include "demo-server/engine/session.h"
@@ -26,7 +27,10 @@ class StateFormat {
 
   // The engine's lock is held (or nobody else runs) in all of these. Readers check what they read,
   // and return DataLoss for what cannot be: nothing is assumed of the program that wrote it.
-  virtual void WriteKeyspace(const Engine& engine, capnp::AnyPointer::Builder root) const = 0;
+  // `stop` is asked between keys: once it is true the rest is left out.
+  using Stop = absl::FunctionRef<bool()>;
+  virtual void WriteKeyspace(const Engine& engine, Stop stop,
+                             capnp::AnyPointer::Builder root) const = 0;
   virtual absl::Status ReadKeyspace(capnp::AnyPointer::Reader root, Engine& engine) const = 0;
   virtual void WriteSession(const Session& session, capnp::AnyPointer::Builder root) const = 0;
   // Fills `session`, id included, but does not make it known to the engine: Engine::Adopt does.

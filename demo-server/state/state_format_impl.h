@@ -18,8 +18,9 @@ class StateFormatOf final : public StateFormat {
   bool has_access_statistics() const override {
     return KeyspaceImageOf<Schema>::kHasAccessStatistics;
   }
-  void WriteKeyspace(const Engine& engine, capnp::AnyPointer::Builder root) const override {
-    KeyspaceImageOf<Schema>::Write(engine, root.initAs<typename Schema::KeyspaceImage>());
+  void WriteKeyspace(const Engine& engine, Stop stop,
+                     capnp::AnyPointer::Builder root) const override {
+    KeyspaceImageOf<Schema>::Write(engine, stop, root.initAs<typename Schema::KeyspaceImage>());
   }
   absl::Status ReadKeyspace(capnp::AnyPointer::Reader root, Engine& engine) const override {
     return KeyspaceImageOf<Schema>::Read(root.getAs<typename Schema::KeyspaceImage>(), engine);

@@ -59,8 +59,12 @@ absl::Status StreamServer::ExportStreams(ExportContext& context,
   }
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.id < b.id; });
-  auto records = image.initStreams(static_cast<unsigned>(entries.size()));
-  for (unsigned i = 0; i < entries.size(); ++i) {
+  // An orphan, because a snapshot for a rehearsal may have to cut it short.
+  auto orphan = capnp::Orphanage::getForMessageContaining(image)
+                    .newOrphan<capnp::List<image::Stream>>(static_cast<unsigned>(entries.size()));
+  auto records = orphan.get();
+  unsigned written = 0;
+  for (unsigned i = 0; i < entries.size() && !context.SliceIsSpent(); written = ++i) {
     const Entry& entry = entries[i];
     image::Stream::Builder record = records[i];
     record.setLoop(entry.loop);
@@ -72,6 +76,8 @@ absl::Status StreamServer::ExportStreams(ExportContext& context,
       LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("stream", entry.id, entry.waiting->fd.get()));
     }
   }
+  if (written < entries.size()) orphan.truncate(written);
+  image.adoptStreams(std::move(orphan));
   return absl::OkStatus();
 }
 

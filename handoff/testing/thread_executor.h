@@ -1,0 +1,48 @@
+// ThreadExecutor: a thread with a queue of tasks, as small as an event loop can be.
+#ifndef LIVEEXEC_HANDOFF_TESTING_THREAD_EXECUTOR_H_
+#define LIVEEXEC_HANDOFF_TESTING_THREAD_EXECUTOR_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "handoff/executor.h"
+
+namespace liveexec {
+
+class ThreadExecutor : public Executor {
+ public:
+  ThreadExecutor();
+  // Runs what is queued, then joins.
+  ~ThreadExecutor() override;
+
+  void Post(absl::AnyInvocable<void() &&> task) override;
+  // What operations_in_flight is set to; counts how often it was asked for.
+  int OperationsInFlight() override;
+
+  void set_operations_in_flight(int count) { operations_ = count; }
+  int times_asked() const { return asked_; }
+
+  // Runs `task` on the thread and waits for it.
+  void Run(absl::AnyInvocable<void() &&> task);
+  // Waits until everything posted so far, and what that posted in its turn, has run.
+  void Settle();
+
+  std::thread::id id() const { return thread_.get_id(); }
+
+ private:
+  void Loop();
+
+  std::atomic<int> operations_{0}, asked_{0};
+  std::mutex mutex_;
+  std::condition_variable more_;
+  std::deque<absl::AnyInvocable<void() &&>> tasks_;
+  bool stop_ = false;
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace liveexec
+
+#endif  // LIVEEXEC_HANDOFF_TESTING_THREAD_EXECUTOR_H_
