@@ -28,7 +28,7 @@ std::unique_ptr<Conductor> NewConductor(int upgrade_signal = 0,
   return *std::move(conductor);
 }
 
-void Run(Conductor& conductor, absl::AnyInvocable<void() &&> task) {
+void RunOn(Conductor& conductor, absl::AnyInvocable<void() &&> task) {
   std::promise<void> done;
   conductor.Post([&] {
     std::move(task)();
@@ -64,7 +64,7 @@ TEST(Conductor, RunsTasksInTheOrderInWhichTheyWerePosted) {
   for (int i = 0; i < 100; ++i) conductor->Post([&order, i] { order.push_back(i); });
   conductor->Start();
   for (int i = 100; i < 1000; ++i) conductor->Post([&order, i] { order.push_back(i); });
-  Run(*conductor, [] {});
+  RunOn(*conductor, [] {});
   ASSERT_EQ(order.size(), 1000u);
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(order[static_cast<size_t>(i)], i);
 }
@@ -90,7 +90,7 @@ TEST(Conductor, ItsThreadHasItsNameAndAllSignalsBlocked) {
   conductor->Start();
   char name[16] = {};
   sigset_t mask;
-  Run(*conductor, [&] {
+  RunOn(*conductor, [&] {
     pthread_getname_np(pthread_self(), name, sizeof(name));
     pthread_sigmask(SIG_BLOCK, nullptr, &mask);
   });
@@ -109,7 +109,7 @@ TEST(Conductor, ATimerRunsOnceAndNotBeforeItsTime) {
   std::promise<void> fired;
   std::atomic<int> times{0};
   int64_t set_ns = 0, fired_ns = 0;
-  Run(*conductor, [&] {
+  RunOn(*conductor, [&] {
     set_ns = MonotonicNs();
     conductor->SetTimer(absl::Milliseconds(20), [&] {
       fired_ns = MonotonicNs();
@@ -118,7 +118,7 @@ TEST(Conductor, ATimerRunsOnceAndNotBeforeItsTime) {
     });
   });
   fired.get_future().wait();
-  Run(*conductor, [] {});
+  RunOn(*conductor, [] {});
   EXPECT_GE(fired_ns - set_ns, 20'000'000);
   EXPECT_EQ(times, 1);
 }
@@ -127,7 +127,7 @@ TEST(Conductor, ATimerMaySetAnotherOne) {
   auto conductor = NewConductor();
   conductor->Start();
   std::promise<void> fired;
-  Run(*conductor, [&] {
+  RunOn(*conductor, [&] {
     conductor->SetTimer(absl::ZeroDuration(), [&] {
       conductor->SetTimer(absl::Milliseconds(-5), [&] { fired.set_value(); });
     });
@@ -140,7 +140,7 @@ TEST(Conductor, CancelledAndEndlessTimersNeverRunButOthersDo) {
   conductor->Start();
   std::atomic<int> wrong{0};
   std::promise<void> fired;
-  Run(*conductor, [&] {
+  RunOn(*conductor, [&] {
     uint64_t endless = conductor->SetTimer(absl::InfiniteDuration(), [&] { ++wrong; });
     uint64_t cancelled = conductor->SetTimer(absl::ZeroDuration(), [&] { ++wrong; });
     EXPECT_NE(endless, 0u);
@@ -151,7 +151,7 @@ TEST(Conductor, CancelledAndEndlessTimersNeverRunButOthersDo) {
     conductor->SetTimer(absl::Milliseconds(10), [&] { fired.set_value(); });
   });
   fired.get_future().wait();
-  Run(*conductor, [] {});
+  RunOn(*conductor, [] {});
   EXPECT_EQ(wrong, 0);
 }
 
@@ -161,7 +161,7 @@ TEST(Conductor, TakesTheUpgradeSignalOnItsOwnThread) {
   auto conductor = NewConductor(kSignal, [&] { taken.set_value(std::this_thread::get_id()); });
   conductor->Start();
   std::thread::id own;
-  Run(*conductor, [&] { own = std::this_thread::get_id(); });
+  RunOn(*conductor, [&] { own = std::this_thread::get_id(); });
   kill(getpid(), kSignal);
   EXPECT_EQ(taken.get_future().get(), own);
 }
@@ -174,16 +174,16 @@ TEST(Conductor, ASignalThatIsNotToBeTakenStaysPending) {
     if (++times == 1) taken.set_value();
   });
   conductor->Start();
-  Run(*conductor, [&] { conductor->set_take_signal(false); });
+  RunOn(*conductor, [&] { conductor->set_take_signal(false); });
   for (int i = 0; i < 3; ++i) kill(getpid(), kSignal);
   // Two turns of its loop.
-  Run(*conductor, [] {});
-  Run(*conductor, [] {});
+  RunOn(*conductor, [] {});
+  RunOn(*conductor, [] {});
   EXPECT_EQ(times, 0);
   EXPECT_TRUE(WithSignalBlocked::Pending());
-  Run(*conductor, [&] { conductor->set_take_signal(true); });
+  RunOn(*conductor, [&] { conductor->set_take_signal(true); });
   taken.get_future().wait();
-  Run(*conductor, [] {});
+  RunOn(*conductor, [] {});
   EXPECT_EQ(times, 1) << "three that were pending are one";
   EXPECT_FALSE(WithSignalBlocked::Pending());
 }
@@ -210,7 +210,7 @@ TEST(Conductor, LeavesNoFdOpen) {
     auto conductor = NewConductor(kSignal, [] {});
     EXPECT_GT(OpenFiles().size(), before.size());
     conductor->Start();
-    Run(*conductor, [] {});
+    RunOn(*conductor, [] {});
   }
   EXPECT_EQ(OpenFiles(), before);
 }

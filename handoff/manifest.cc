@@ -181,7 +181,10 @@ absl::StatusOr<Manifest> ReadManifest(capnp::MessageReader& message) {
     manifest.traits = ReadTraits(reader.getTraits());
     return ReadJournal(reader, manifest);
   });
-  if (!status.ok()) return WithCode(status, "E_MANIFEST");
+  // Whatever made reading fail, an exception included: the bytes are not a manifest.
+  if (!status.ok()) {
+    return CodedError("E_MANIFEST", absl::StatusCode::kDataLoss, std::string(status.message()));
+  }
   return manifest;
 }
 

@@ -93,7 +93,9 @@ absl::Status Receiver::CheckFds(const Received& received) {
     const FdEntry& entry = received.manifest.fds[i];
     absl::Status status = inspector.Matches(received.fds[i].get(), entry.identity);
     if (!status.ok()) {
-      return Annotate(status, absl::StrCat(entry.component, "/", entry.role, "/", entry.number));
+      return WithCode(
+          Annotate(status, absl::StrCat(entry.component, "/", entry.role, "/", entry.number)),
+          "E_FDTABLE");
     }
   }
   return absl::OkStatus();

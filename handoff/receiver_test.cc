@@ -94,7 +94,9 @@ TEST_F(ReceiverTest, EverythingArrivesAndTheChannelStaysAsItWas) {
 }
 
 TEST_F(ReceiverTest, ARehearsalGetsTheStateAndNoneOfTheServersFds) {
-  Inheritance inheritance = InheritanceOf(channel_, StartMode::kRehearsal);
+  // Of the fds it gets the table alone.
+  FdChannelEnds snapshot = ChangedChannel(channel_, [](Batches& b) { b[1].resize(kClient0); });
+  Inheritance inheritance = InheritanceOf(snapshot, StartMode::kRehearsal);
   Receiver receiver(Kernel(), inheritance);
   auto received = receiver.Receive();
   ASSERT_TRUE(received.ok()) << received.status();
@@ -133,6 +135,7 @@ TEST_F(ReceiverTest, AnFdThatIsNotTheOneInTheTableIsRefusedAndNamed) {
 
 TEST_F(ReceiverTest, ADamagedManifestIsRefused) {
   capnp::MallocMessageBuilder message;
+  message.initRoot<capnp::AnyPointer>();
   auto manifest = [](const ImageBytes& bytes) {
     return [bytes](Batches& b) { b[0][kManifestFd] = SealedWith(bytes); };
   };
@@ -200,8 +203,14 @@ TEST_F(ReceiverTest, StateThatIsNotForThisProgramIsRefused) {
 TEST_F(ReceiverTest, AnFdTableThatIsTooSmallIsSaidSoAndNothingLeaks) {
   EXPECT_EQ(InChild([&]() -> std::string {
               auto before = OpenFiles();
-              // Room for the bootstrap batch, but not for the rest.
-              rlim_t limit = static_cast<rlim_t>(before.rbegin()->first) + 6;
+              // The lowest number that is free when all below the highest are taken, and room for
+              // the bootstrap batch from there on, but not for the rest.
+              std::vector<UniqueFd> fill;
+              do {
+                fill.emplace_back(fcntl(0, F_DUPFD_CLOEXEC, 0));
+              } while (fill.back().get() < before.rbegin()->first);
+              before = OpenFiles();
+              rlim_t limit = static_cast<rlim_t>(fill.back().get()) + 7;
               struct rlimit lower = {limit, limit};
               if (setrlimit(RLIMIT_NOFILE, &lower) != 0) return "setrlimit";
               absl::Status status = ReceiveFrom(channel_, note_).status();
