@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "core/supervisor.h"
 #include "handoff/custodian.h"
 #include "handoff/error_code.h"
 #include "handoff/guarded_call.h"
@@ -110,6 +111,7 @@ class Arrival {
       });
     }
     RestoreTraits();
+    TellSupervisor();
     phases_.Stop(entry_);
     KeepPrevious(std::move(verified.old_program));
     if (!rolled_back()) entry_.outcome = Outcome::kCommitted;
@@ -129,6 +131,16 @@ class Arrival {
     if (rolled_back()) return;
     auto image = PinnedImage::Adopt(program_.syscalls, std::move(old_program));
     if (image.ok()) program_.previous_image = *std::move(image);
+  }
+
+  // Only a resurrection changes what a supervisor must know: the PID.
+  void TellSupervisor() {
+    if (inheritance_.mode != StartMode::kResurrection) return;
+    absl::Status status = NotifySupervisor(absl::StrCat("MAINPID=", ::getpid(), "\nREADY=1"));
+    if (!status.ok()) {
+      entry_.notes.push_back(absl::StrCat("the supervisor does not know the new PID: ",
+                                          std::string(status.message())));
+    }
   }
 
   // `pid`: 0 when there was none; our own after a resurrection.

@@ -26,7 +26,7 @@ namespace {
 
 // Streams beyond these get no peer: a server with very many connections must not need twice as many
 // fds to be rehearsed.
-constexpr size_t kMaxConnected = 256;
+constexpr size_t kMaxConnected = 32;
 
 constexpr int kSocketFlags = SOCK_CLOEXEC | SOCK_NONBLOCK;
 

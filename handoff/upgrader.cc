@@ -28,6 +28,7 @@
 #include "handoff/rehearsal_candidate.h"
 #include "handoff/rollback.h"
 #include "handoff/signal_mask.h"
+#include "handoff/wreckage.h"
 
 namespace liveexec {
 namespace {
@@ -66,6 +67,7 @@ class UpgraderImpl final : public Upgrader {
 
  private:
   absl::Status StartFresh();
+  absl::Status WithWreckage(const absl::Status& status);
   absl::Status StartConductor();
   void AnswerWaiting();
   void Reap();
@@ -164,8 +166,19 @@ absl::Status UpgraderImpl::Start() {
   if (status.ok()) status = fresh() ? StartFresh() : Arrive(program_, inheritance_);
   if (!status.ok()) RollBack(status);  // Does not return if there is a way back.
   program_.parking.Release();
-  if (!status.ok()) return status;
+  if (!status.ok()) return fresh() ? status : WithWreckage(status);
   return StartConductor();
+}
+
+// There is no way back: the old program failed on its own state.
+absl::Status UpgraderImpl::WithWreckage(const absl::Status& status) {
+  auto directory = KeepWreckage(program_.syscalls, inheritance_);
+  std::string where = directory.ok() ? "its state is in " + *directory
+                                     : "its state could not be kept: " +
+                                           std::string(directory.status().message());
+  return WithCode(Annotate(status, absl::StrCat("the handed-over state could not be taken over (",
+                                                where, ")")),
+                  "E_LOST");
 }
 
 absl::Status UpgraderImpl::StartFresh() {
