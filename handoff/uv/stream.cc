@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "handoff/uv/socket_address.h"
 #include "handoff/uv/stream_loop.h"
@@ -33,40 +35,62 @@ Stream::Stream(StreamLoop* home, UniqueFd fd, uint64_t id, uint32_t listener)
 
 void Stream::LearnFd() {
   struct stat info;
-  socket_ = fstat(fd_.get(), &info) == 0 && S_ISSOCK(info.st_mode);
+  if (fstat(fd_.get(), &info) != 0 || !S_ISSOCK(info.st_mode)) Set(kNoSocket);
   const int mode = fcntl(fd_.get(), F_GETFL) & O_ACCMODE;
-  readable_ = mode != O_WRONLY;
-  writable_ = mode != O_RDONLY;
+  if (mode == O_WRONLY) Set(kNotReadable);
+  if (mode == O_RDONLY) Set(kNotWritable);
 }
 
 LoopExecutor& Stream::executor() const { return home_->executor(); }
 
 const std::string& Stream::peer_name() {
   // The kernel knows it as long as the connection lives: so it need not be carried.
-  if (peer_name_.empty() && socket_ && fd_) {
+  if (peer_name_.empty() && !Is(kNoSocket) && fd_) {
     if (auto peer = SocketAddress::Peer(fd_.get()); peer.ok()) peer_name_ = peer->ToString();
   }
   return peer_name_;
 }
 
-absl::Status Stream::CheckWritable() const {
+size_t Stream::pending_output() const {
+  return out_.size() + (home_->dispatching_ == this ? home_->corked_ : 0);
+}
+
+absl::Status Stream::WhyNotWritable() const {
   if (home_->mode() == StreamLoop::Mode::kQuiesced) {
     return absl::FailedPreconditionError("the stream is quiesced for an upgrade");
   }
-  if (closed_ || close_after_flush_) return absl::FailedPreconditionError("the stream is closed");
-  if (shutdown_wanted_) {
+  if (Is(kClosed | kCloseAfterFlush)) return absl::FailedPreconditionError("the stream is closed");
+  if (Is(kShutdownWanted)) {
     return absl::FailedPreconditionError("the stream is shut down for writing");
   }
-  if (write_broken_) return absl::FailedPreconditionError("the connection is broken");
-  if (!writable_) return absl::FailedPreconditionError("the fd is open for reading only");
-  return absl::OkStatus();
+  if (Is(kWriteBroken)) return absl::FailedPreconditionError("the connection is broken");
+  return absl::FailedPreconditionError("the fd is open for reading only");
 }
 
 absl::Status Stream::Write(std::string_view bytes) {
-  if (absl::Status status = CheckWritable(); !status.ok()) return status;
+  if (Is(kNoWriting) || home_->mode() == StreamLoop::Mode::kQuiesced) return WhyNotWritable();
   if (bytes.empty()) return absl::OkStatus();
-  drain_due_ = true;
-  const bool can_send = !blocked_ && home_->mode() == StreamLoop::Mode::kServing;
+  Set(kDrainDue);
+  // The reply to the input that is being looked at goes to the loop's own buffer: nothing is
+  // allocated, and it is sent as a whole when OnInput has returned.
+  if (home_->dispatching_ == this && out_.empty() &&
+      bytes.size() <= StreamLoop::kCorkSize - home_->corked_) {
+    std::memcpy(home_->cork_.get() + home_->corked_, bytes.data(), bytes.size());
+    home_->corked_ += bytes.size();
+    return absl::OkStatus();
+  }
+  return WriteUncorked(bytes);
+}
+
+void Stream::Uncork() {
+  if (home_->dispatching_ != this || home_->corked_ == 0) return;
+  out_.Append({home_->cork_.get(), home_->corked_});
+  home_->corked_ = 0;
+}
+
+absl::Status Stream::WriteUncorked(std::string_view bytes) {
+  Uncork();
+  const bool can_send = !Is(kBlocked) && home_->mode() == StreamLoop::Mode::kServing;
   if (can_send && bytes.size() >= kWriteThroughSize) {
     WriteThrough(bytes);
   } else {
@@ -74,13 +98,13 @@ absl::Status Stream::Write(std::string_view bytes) {
   }
   const size_t limit = home_->options_.max_pending_output;
   if (limit != 0 && out_.size() > limit) {
-    if (can_send) SendPending();
+    if (can_send && !Is(kBlocked | kWriteBroken)) SendPending();
     if (out_.size() > limit) {
       Close();
       return absl::ResourceExhaustedError("the peer reads too slowly: the stream is closed");
     }
   }
-  if (write_broken_) return absl::FailedPreconditionError("the connection is broken");
+  if (Is(kWriteBroken)) return WhyNotWritable();
   if (home_->dispatching_ != this) WantAttention();
   return absl::OkStatus();
 }
@@ -88,46 +112,47 @@ absl::Status Stream::Write(std::string_view bytes) {
 void Stream::WantInput(size_t at_least) { want_ = std::min(at_least, home_->options_.max_unread); }
 
 void Stream::PauseReading() {
-  if (home_->mode() == StreamLoop::Mode::kQuiesced || closed_) return;
-  paused_ = true;
-  offer_wanted_ = false;
+  if (home_->mode() == StreamLoop::Mode::kQuiesced || Is(kClosed)) return;
+  Set(kPaused);
+  Unset(kOfferWanted);
   WantAttention();
 }
 
 void Stream::ResumeReading() {
-  if (home_->mode() == StreamLoop::Mode::kQuiesced || closed_ || !paused_) return;
-  paused_ = false;
-  offer_wanted_ = true;
+  if (home_->mode() == StreamLoop::Mode::kQuiesced || Is(kClosed) || !Is(kPaused)) return;
+  Unset(kPaused);
+  Set(kOfferWanted);
   WantAttention();
 }
 
 void Stream::ShutdownWrite() {
-  if (home_->mode() == StreamLoop::Mode::kQuiesced || closed_) return;
-  shutdown_wanted_ = true;
+  if (home_->mode() == StreamLoop::Mode::kQuiesced || Is(kClosed)) return;
+  Set(kShutdownWanted);
   WantAttention();
 }
 
 void Stream::CloseAfterFlush() {
-  if (home_->mode() == StreamLoop::Mode::kQuiesced || closed_) return;
-  close_after_flush_ = true;
+  if (home_->mode() == StreamLoop::Mode::kQuiesced || Is(kClosed)) return;
+  Set(kCloseAfterFlush);
   WantAttention();
 }
 
 void Stream::Close() {
-  if (home_->mode() == StreamLoop::Mode::kQuiesced || closed_) return;
-  closed_ = true;
+  if (home_->mode() == StreamLoop::Mode::kQuiesced || Is(kClosed)) return;
+  Set(kClosed);
   // The order matters: libuv forgets the fd, events of this very iteration included, before the
   // number is free for another.
-  if (handle_open_) uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
+  if (Is(kHandleOpen)) uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
   fd_.reset();
   out_.Clear();
+  if (home_->dispatching_ == this) home_->corked_ = 0;
   // in_ stays: OnInput may be looking at it.
   WantAttention();
 }
 
 void Stream::WantAttention() {
-  if (needs_attention_) return;
-  needs_attention_ = true;
+  if (Is(kNeedsAttention)) return;
+  Set(kNeedsAttention);
   home_->AddAttention(this);
 }
 

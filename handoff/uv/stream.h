@@ -107,7 +107,7 @@ class Stream {
   absl::Status Write(std::string_view bytes);
 
   // Output that the kernel has not taken yet, in bytes.
-  size_t pending_output() const { return out_.size(); }
+  size_t pending_output() const;
   // Input that OnInput has not consumed. Inside OnInput use its argument. Valid until the next
   // read.
   std::string_view unread() const { return in_.view(); }
@@ -122,9 +122,9 @@ class Stream {
   void PauseReading();
   // Goes on; offers what is unread first.
   void ResumeReading();
-  bool reading_paused() const { return paused_; }
+  bool reading_paused() const { return Is(kPaused); }
   // True once OnEnd has been called.
-  bool ended() const { return ended_; }
+  bool ended() const { return Is(kEnded); }
 
   // Sends what is pending, then half-closes: the peer reads the end, and can still send. Carried.
   void ShutdownWrite();
@@ -132,11 +132,39 @@ class Stream {
   void CloseAfterFlush();
   // Closes now; pending output is dropped. OnClose follows, not inside this call.
   void Close();
-  bool closed() const { return closed_; }
+  bool closed() const { return Is(kClosed); }
 
  private:
   friend class StreamLoop;
   friend class StreamImage;
+
+  // In one word, so that what a request needs to know is one test.
+  enum Flag : uint32_t {
+    // What the fd cannot do.
+    kNotReadable = 1 << 0,
+    kNotWritable = 1 << 1,
+    kNoSocket = 1 << 2,  // no send() with MSG_NOSIGNAL, no shutdown()
+    // What has happened, and is carried.
+    kNotOpened = 1 << 3,  // OnOpen is to be called
+    kPaused = 1 << 4,
+    kEnded = 1 << 5,
+    kCloseAfterFlush = 1 << 6,
+    kShutdownWanted = 1 << 7,
+    kShutdownDone = 1 << 8,
+    // What is known of this moment only.
+    kHandleOpen = 1 << 9,  // the poll handle is initialized and not yet closed
+    kFinished = 1 << 10,   // OnClose has returned
+    kClosed = 1 << 11,
+    kBlocked = 1 << 12,         // the kernel's buffer is full: wait until it is writable
+    kWriteBroken = 1 << 13,     // nobody reads what is written any more
+    kDrainDue = 1 << 14,        // OnDrained is owed once all is sent
+    kOfferWanted = 1 << 15,     // unread input is to be offered by the attention list
+    kNeedsAttention = 1 << 16,  // it is on the attention list
+
+    kNoReading = kNotReadable | kNotOpened | kPaused | kEnded | kCloseAfterFlush | kClosed,
+    kNoWriting = kNotWritable | kCloseAfterFlush | kShutdownWanted | kClosed | kWriteBroken,
+    kEndWanted = kCloseAfterFlush | kShutdownWanted,
+  };
 
   Stream(StreamLoop* home, UniqueFd fd, uint64_t id, uint32_t listener);
   ~Stream() = default;
@@ -144,9 +172,12 @@ class Stream {
   static void OnPoll(uv_poll_t* handle, int status, int events) noexcept;
   static void OnHandleClosed(uv_handle_t* handle) noexcept;
 
-  void LearnFd();        // what the fd can do
-  bool reading() const;  // whether input is wanted at all
-  absl::Status CheckWritable() const;
+  bool Is(uint32_t any_of) const { return (flags_ & any_of) != 0; }
+  void Set(uint32_t flags) { flags_ |= flags; }
+  void Unset(uint32_t flags) { flags_ &= ~flags; }
+
+  void LearnFd();
+  absl::Status WhyNotWritable() const;
 
   // These call the handler, and each may end with the stream closed.
   void ReadSome();
@@ -154,11 +185,16 @@ class Stream {
   void OfferUnread();
   void OnPeerEnd();
   void Flush();
+  void FlushCorked();
+  void OnAllSent();
   void Service();  // one visit by the loop's attention list
   void Finish();   // OnClose, then away: the stream may be deleted
 
   // These do not call the handler.
-  ssize_t Send(std::string_view first, std::string_view second);
+  ssize_t Send(std::string_view bytes);
+  ssize_t SendBoth(std::string_view first, std::string_view second);
+  absl::Status WriteUncorked(std::string_view bytes);
+  void Uncork();
   void SendPending();
   void WriteThrough(std::string_view bytes);
   void OnWriteError();
@@ -179,26 +215,7 @@ class Stream {
   int interest_ = 0;  // what uv_poll watches for: UV_READABLE, UV_WRITABLE
   std::string peer_name_;
 
-  // What the fd can do.
-  bool readable_ = true;
-  bool writable_ = true;
-  bool socket_ = true;  // send() with MSG_NOSIGNAL, shutdown()
-  // What has happened, and is carried.
-  bool opened_ = false;  // OnOpen was called
-  bool paused_ = false;
-  bool ended_ = false;
-  bool close_after_flush_ = false;
-  bool shutdown_wanted_ = false;
-  bool shutdown_done_ = false;
-  // What is known of this moment only.
-  bool handle_open_ = false;  // the poll handle is initialized and not yet closed
-  bool finished_ = false;     // OnClose has returned
-  bool closed_ = false;
-  bool blocked_ = false;          // the kernel's buffer is full: wait until it is writable
-  bool write_broken_ = false;     // nobody reads what is written any more
-  bool drain_due_ = false;        // OnDrained is owed once all is sent
-  bool offer_wanted_ = false;     // unread input is to be offered by the attention list
-  bool needs_attention_ = false;  // it is on the attention list
+  uint32_t flags_ = kNotOpened;
 };
 
 }  // namespace liveexec::uv

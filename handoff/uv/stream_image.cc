@@ -41,28 +41,28 @@ absl::Status StreamImage::Save(const Stream& stream, image::Stream::Builder reco
   record.setListener(stream.listener_);
   SaveBytes(stream.in_.view(), [&](unsigned count) { return record.initUnread(count); });
   SaveBytes(stream.out_.view(), [&](unsigned count) { return record.initUnsent(count); });
-  record.setOpened(stream.opened_);
-  record.setPaused(stream.paused_);
-  record.setEnded(stream.ended_);
-  record.setCloseAfterFlush(stream.close_after_flush_);
-  record.setShutdownWanted(stream.shutdown_wanted_);
-  record.setShutdownDone(stream.shutdown_done_);
+  record.setOpened(!stream.Is(Stream::kNotOpened));
+  record.setPaused(stream.Is(Stream::kPaused));
+  record.setEnded(stream.Is(Stream::kEnded));
+  record.setCloseAfterFlush(stream.Is(Stream::kCloseAfterFlush));
+  record.setShutdownWanted(stream.Is(Stream::kShutdownWanted));
+  record.setShutdownDone(stream.Is(Stream::kShutdownDone));
   LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("stream", stream.id_, stream.fd()));
   // A handler that has not been told of its connection has nothing to say.
-  if (!stream.opened_) return absl::OkStatus();
+  if (stream.Is(Stream::kNotOpened)) return absl::OkStatus();
   return Annotate(stream.handler_->Save(record.initState()), absl::StrCat("stream ", stream.id_));
 }
 
 absl::Status StreamImage::Load(Stream& stream, image::Stream::Reader record) {
   LoadBytes(record.getUnread(), stream.in_);
   LoadBytes(record.getUnsent(), stream.out_);
-  stream.drain_due_ = !stream.out_.empty();
-  stream.opened_ = record.getOpened();
-  stream.paused_ = record.getPaused();
-  stream.ended_ = record.getEnded();
-  stream.close_after_flush_ = record.getCloseAfterFlush();
-  stream.shutdown_wanted_ = record.getShutdownWanted();
-  stream.shutdown_done_ = record.getShutdownDone();
+  if (!stream.out_.empty()) stream.Set(Stream::kDrainDue);
+  if (record.getOpened()) stream.Unset(Stream::kNotOpened);
+  if (record.getPaused()) stream.Set(Stream::kPaused);
+  if (record.getEnded()) stream.Set(Stream::kEnded);
+  if (record.getCloseAfterFlush()) stream.Set(Stream::kCloseAfterFlush);
+  if (record.getShutdownWanted()) stream.Set(Stream::kShutdownWanted);
+  if (record.getShutdownDone()) stream.Set(Stream::kShutdownDone);
   if (!record.hasState()) return absl::OkStatus();
   return Annotate(stream.handler_->Load(record.getState()), absl::StrCat("stream ", stream.id_));
 }

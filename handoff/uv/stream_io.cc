@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "handoff/uv/stream.h"
 #include "handoff/uv/stream_loop.h"
@@ -27,10 +28,6 @@ bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 }  // namespace
 
-bool Stream::reading() const {
-  return readable_ && opened_ && !paused_ && !ended_ && !close_after_flush_;
-}
-
 void Stream::OnPoll(uv_poll_t* handle, int status, int events) noexcept {
   auto* stream = static_cast<Stream*>(handle->data);
   if (status < 0) {
@@ -38,12 +35,12 @@ void Stream::OnPoll(uv_poll_t* handle, int status, int events) noexcept {
     stream->interest_ = 0;
     events = UV_READABLE | UV_WRITABLE;
   }
-  if ((events & UV_WRITABLE) != 0 && stream->blocked_) {
-    stream->blocked_ = false;
+  if ((events & UV_WRITABLE) != 0 && stream->Is(kBlocked)) {
+    stream->Unset(kBlocked);
     stream->Flush();
   }
-  if ((events & UV_READABLE) != 0 && !stream->closed_ && stream->reading()) stream->ReadSome();
-  if (!stream->closed_) stream->UpdateInterest();
+  if ((events & UV_READABLE) != 0 && !stream->Is(kNoReading)) stream->ReadSome();
+  stream->UpdateInterest();
 }
 
 void Stream::ReadSome() {
@@ -70,78 +67,88 @@ void Stream::ReadSome() {
 }
 
 void Stream::OnPeerEnd() {
-  ended_ = true;
-  if (write_broken_ || shutdown_done_) return Close();
+  Set(kEnded);
+  if (Is(kWriteBroken | kShutdownDone)) return Close();
   handler_->OnEnd(*this);
-  if (!closed_ && !blocked_) Flush();
+  if (!Is(kClosed | kBlocked)) Flush();
 }
 
 // `input` is all that is unread; what the handler leaves of it goes to in_.
 void Stream::Offer(std::string_view input) {
   want_ = 0;
   home_->dispatching_ = this;
-  const size_t consumed = std::min(handler_->OnInput(*this, input), input.size());
+  const size_t consumed = handler_->OnInput(*this, input);
   home_->dispatching_ = nullptr;
-  if (closed_) return;
-  if (in_.empty()) {
+  if (Is(kClosed)) return;
+  if (!in_.empty()) {
+    in_.Consume(std::min(consumed, input.size()));
+  } else if (consumed < input.size()) {
     in_.Append(input.substr(consumed));
-  } else {
-    in_.Consume(consumed);
   }
-  if (in_.size() > home_->options_.max_unread) return Close();
-  if (!blocked_) Flush();
+  // First of all: what is corked belongs to this stream, and the next one finds the cork empty.
+  if (home_->corked_ != 0) {
+    FlushCorked();
+  } else if (!Is(kBlocked) && (!out_.empty() || Is(kDrainDue | kEndWanted))) {
+    Flush();
+  }
+  if (in_.size() > home_->options_.max_unread) Close();
 }
 
 void Stream::OfferUnread() {
-  offer_wanted_ = false;
-  if (!in_.empty() && !paused_ && !close_after_flush_) Offer(in_.view());
+  Unset(kOfferWanted);
+  if (!in_.empty() && !Is(kPaused | kCloseAfterFlush)) Offer(in_.view());
 }
 
-ssize_t Stream::Send(std::string_view first, std::string_view second) {
-  iovec parts[2] = {{const_cast<char*>(first.data()), first.size()},
-                    {const_cast<char*>(second.data()), second.size()}};
-  const int skip = first.empty() ? 1 : 0;
-  const int count = (second.empty() ? 1 : 2) - skip;
+ssize_t Stream::Send(std::string_view bytes) {
   ssize_t n;
   do {
-    if (!socket_) {
-      n = ::writev(fd_.get(), parts + skip, count);
-    } else if (count == 1) {
-      n = ::send(fd_.get(), parts[skip].iov_base, parts[skip].iov_len, MSG_NOSIGNAL);
-    } else {
-      msghdr message = {};
-      message.msg_iov = parts;
-      message.msg_iovlen = 2;
-      n = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
-    }
+    n = Is(kNoSocket) ? ::write(fd_.get(), bytes.data(), bytes.size())
+                      : ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
   } while (n < 0 && errno == EINTR);
   return n;
 }
 
+ssize_t Stream::SendBoth(std::string_view first, std::string_view second) {
+  if (first.empty()) return Send(second);
+  iovec parts[2] = {{const_cast<char*>(first.data()), first.size()},
+                    {const_cast<char*>(second.data()), second.size()}};
+  msghdr message = {};
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  ssize_t n;
+  do {
+    n = Is(kNoSocket) ? ::writev(fd_.get(), parts, 2)
+                      : ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+  } while (n < 0 && errno == EINTR);
+  return n;
+}
+
+// What OnInput wrote, straight from the loop's buffer. out_ is empty.
+void Stream::FlushCorked() {
+  const std::string_view bytes(home_->cork_.get(), std::exchange(home_->corked_, 0));
+  const ssize_t n = Send(bytes);
+  if (n == static_cast<ssize_t>(bytes.size())) return OnAllSent();
+  if (n < 0 && !WouldBlock(errno)) return OnWriteError();
+  Set(kBlocked);
+  out_.Append(bytes.substr(n < 0 ? 0 : static_cast<size_t>(n)));
+}
+
 void Stream::SendPending() {
-  while (!out_.empty()) {
-    const ssize_t n = Send(out_.view(), {});
-    if (n < 0) {
-      if (!WouldBlock(errno)) return OnWriteError();
-      blocked_ = true;
-      return;
-    }
-    out_.Consume(static_cast<size_t>(n));
-    // Less than all means that the kernel's buffer is full: another call would only say so.
-    if (!out_.empty()) {
-      blocked_ = true;
-      return;
-    }
-  }
+  if (out_.empty()) return;
+  const ssize_t n = Send(out_.view());
+  if (n < 0 && !WouldBlock(errno)) return OnWriteError();
+  if (n > 0) out_.Consume(static_cast<size_t>(n));
+  // Less than all means that the kernel's buffer is full: another call would only say so.
+  if (!out_.empty()) Set(kBlocked);
 }
 
 void Stream::WriteThrough(std::string_view bytes) {
-  ssize_t n = Send(out_.view(), bytes);
+  ssize_t n = SendBoth(out_.view(), bytes);
   if (n < 0 && !WouldBlock(errno)) return OnWriteError();
   n = std::max<ssize_t>(n, 0);
   const size_t sent = static_cast<size_t>(n);
   const size_t from_queue = std::min(sent, out_.size());
-  if (sent < out_.size() + bytes.size()) blocked_ = true;
+  if (sent < out_.size() + bytes.size()) Set(kBlocked);
   if (from_queue != 0) out_.Consume(from_queue);
   out_.Append(bytes.substr(sent - from_queue));
 }
@@ -149,55 +156,62 @@ void Stream::WriteThrough(std::string_view bytes) {
 void Stream::OnWriteError() {
   // Nobody takes our output any more. But the peer may have sent input before it went, which the
   // kernel has accepted: it is still read, up to the end.
-  write_broken_ = true;
+  Set(kWriteBroken);
   out_.Clear();
-  if (!reading()) Close();
+  if (Is(kNoReading)) Close();
 }
 
 void Stream::Flush() {
   SendPending();
-  if (closed_ || blocked_) return;
-  if (shutdown_wanted_ && !shutdown_done_) {
-    shutdown_done_ = true;
-    if (socket_) ::shutdown(fd_.get(), SHUT_WR);
-    if (ended_ || !readable_) return Close();
+  if (!Is(kClosed | kBlocked)) OnAllSent();
+}
+
+void Stream::OnAllSent() {
+  if (Is(kEndWanted)) {
+    if (Is(kShutdownWanted) && !Is(kShutdownDone)) {
+      Set(kShutdownDone);
+      if (!Is(kNoSocket)) ::shutdown(fd_.get(), SHUT_WR);
+      if (Is(kEnded | kNotReadable)) return Close();
+    }
+    if (Is(kCloseAfterFlush)) {
+      DiscardInput();
+      return Close();
+    }
   }
-  if (close_after_flush_) {
-    DiscardInput();
-    return Close();
-  }
-  if (drain_due_ && !write_broken_) {
-    drain_due_ = false;
-    handler_->OnDrained(*this);
-  }
+  if (!Is(kDrainDue) || Is(kWriteBroken)) return;
+  Unset(kDrainDue);
+  handler_->OnDrained(*this);
 }
 
 void Stream::DiscardInput() {
   // close() with unread input in the kernel resets the connection, and the peer might lose the end
   // of our output. Bounded: a peer that sends without end is not waited for.
-  if (!socket_ || ended_ || write_broken_) return;
+  if (Is(kNoSocket | kEnded | kWriteBroken)) return;
   for (int i = 0; i < 64; ++i) {
     if (ReadFd(fd_.get(), home_->scratch_.get(), StreamLoop::kScratchSize) <= 0) return;
   }
 }
 
 void Stream::UpdateInterest() {
-  const int wanted = (reading() ? UV_READABLE : 0) | (blocked_ ? UV_WRITABLE : 0);
-  if (wanted == interest_ || home_->mode() != StreamLoop::Mode::kServing) return;
+  const int wanted = (Is(kNoReading) ? 0 : UV_READABLE) | (Is(kBlocked) ? UV_WRITABLE : 0);
+  if (wanted == interest_ || Is(kClosed)) return;
+  if (home_->mode() != StreamLoop::Mode::kServing) return;
   interest_ = wanted;
   const int error = wanted == 0 ? uv_poll_stop(&poll_) : uv_poll_start(&poll_, wanted, OnPoll);
   if (error < 0) Close();
 }
 
 void Stream::Service() {
-  if (closed_) return Finish();
-  if (!opened_) {
-    opened_ = true;
+  if (Is(kClosed)) return Finish();
+  if (Is(kNotOpened)) {
+    Unset(kNotOpened);
     handler_->OnOpen(*this);
   }
-  if (!closed_ && offer_wanted_) OfferUnread();
-  if (!closed_ && !blocked_) Flush();
-  if (!closed_) UpdateInterest();
+  if (!Is(kClosed) && Is(kOfferWanted)) OfferUnread();
+  if (!Is(kClosed | kBlocked)) Flush();
+  // A connection that is broken and not read from would never be heard of again.
+  if (Is(kWriteBroken) && Is(kNoReading)) Close();
+  UpdateInterest();
 }
 
 void Stream::Finish() {
@@ -205,15 +219,15 @@ void Stream::Finish() {
   home_->Forget(*this);
   handler_.reset();
   in_.Clear();
-  finished_ = true;
-  if (!handle_open_) delete this;
+  Set(kFinished);
+  if (!Is(kHandleOpen)) delete this;
 }
 
 void Stream::OnHandleClosed(uv_handle_t* handle) noexcept {
   auto* stream = static_cast<Stream*>(handle->data);
   StreamLoop* home = stream->home_;
-  stream->handle_open_ = false;
-  if (stream->finished_) delete stream;
+  stream->Unset(kHandleOpen);
+  if (stream->Is(kFinished)) delete stream;
   home->HandleClosed();
 }
 

@@ -13,7 +13,8 @@ namespace liveexec::uv {
 StreamLoop::StreamLoop(LoopExecutor& executor, Options options)
     : executor_(executor),
       options_(std::move(options)),
-      scratch_(std::make_unique_for_overwrite<char[]>(kScratchSize)) {}
+      scratch_(std::make_unique_for_overwrite<char[]>(kScratchSize)),
+      cork_(std::make_unique_for_overwrite<char[]>(kCorkSize)) {}
 
 void StreamLoop::OpenHandles() {
   if (open_handles_ > 0) return;
@@ -21,8 +22,6 @@ void StreamLoop::OpenHandles() {
   uv_idle_init(executor_.loop(), &idle_);
   prepare_.data = idle_.data = this;
   open_handles_ = 2;
-  uv_prepare_start(&prepare_, OnPrepare);
-  uv_unref(reinterpret_cast<uv_handle_t*>(&prepare_));
 }
 
 void StreamLoop::Shutdown() {
@@ -32,7 +31,7 @@ void StreamLoop::Shutdown() {
     if (Stream* stream = Find(id)) stream->Close();
   }
   while (Stream* stream = TakeAttention()) {
-    if (stream->closed_) stream->Finish();
+    if (stream->Is(Stream::kClosed)) stream->Finish();
   }
   if (open_handles_ == 0) {
     delete this;
@@ -64,7 +63,7 @@ absl::StatusOr<Stream*> StreamLoop::Make(UniqueFd fd, uint64_t id, uint32_t list
   }
   stream->poll_.data = stream;
   if (options_.any_fd) stream->LearnFd();
-  stream->handle_open_ = true;
+  stream->Set(Stream::kHandleOpen);
   ++open_handles_;
   streams_.emplace(id, stream);
   stream->handler_ = options_.make_handler(*stream);
@@ -89,9 +88,9 @@ void StreamLoop::Serve() {
   OpenHandles();
   for (uint64_t id : Ids()) {
     Stream* stream = Find(id);
-    stream->offer_wanted_ = !stream->in_.empty();
-    const bool busy = !stream->opened_ || stream->offer_wanted_ || !stream->out_.empty() ||
-                      stream->close_after_flush_ || stream->shutdown_wanted_;
+    if (!stream->in_.empty()) stream->Set(Stream::kOfferWanted);
+    const bool busy = !stream->out_.empty() ||
+                      stream->Is(Stream::kNotOpened | Stream::kOfferWanted | Stream::kEndWanted);
     if (busy) {
       stream->WantAttention();
     } else {
@@ -108,7 +107,7 @@ void StreamLoop::Quiesce() {
     attention_first_ = attention_last_ = nullptr;
     while (stream != nullptr) {
       Stream* next = std::exchange(stream->next_attention_, nullptr);
-      if (stream->closed_) {
+      if (stream->Is(Stream::kClosed)) {
         found = true;
         stream->Finish();
       } else {
@@ -128,7 +127,7 @@ std::vector<uint64_t> StreamLoop::Ids() const {
   std::vector<uint64_t> ids;
   ids.reserve(streams_.size());
   for (const auto& [id, stream] : streams_) {
-    if (!stream->closed_) ids.push_back(id);
+    if (!stream->Is(Stream::kClosed)) ids.push_back(id);
   }
   std::sort(ids.begin(), ids.end());
   return ids;
@@ -136,7 +135,7 @@ std::vector<uint64_t> StreamLoop::Ids() const {
 
 Stream* StreamLoop::Find(uint64_t id) const {
   auto found = streams_.find(id);
-  return found == streams_.end() || found->second->closed_ ? nullptr : found->second;
+  return found == streams_.end() || found->second->Is(Stream::kClosed) ? nullptr : found->second;
 }
 
 void StreamLoop::Forget(Stream& stream) {
@@ -145,6 +144,12 @@ void StreamLoop::Forget(Stream& stream) {
 }
 
 void StreamLoop::AddAttention(Stream* stream) {
+  if (attention_first_ == nullptr) {
+    // The prepare handle works the list off before the loop next waits; the idle handle keeps it
+    // from waiting before that. A loop where nothing is wanted has neither running.
+    uv_prepare_start(&prepare_, OnPrepare);
+    uv_idle_start(&idle_, [](uv_idle_t*) {});
+  }
   (attention_last_ == nullptr ? attention_first_ : attention_last_->next_attention_) = stream;
   attention_last_ = stream;
 }
@@ -154,19 +159,16 @@ Stream* StreamLoop::TakeAttention() {
   if (stream == nullptr) return nullptr;
   attention_first_ = std::exchange(stream->next_attention_, nullptr);
   if (attention_first_ == nullptr) attention_last_ = nullptr;
-  stream->needs_attention_ = false;
+  stream->Unset(Stream::kNeedsAttention);
   return stream;
 }
 
 void StreamLoop::OnPrepare(uv_prepare_t* handle) noexcept {
   auto* self = static_cast<StreamLoop*>(handle->data);
-  if (self->attention_first_ != nullptr ||
-      uv_is_active(reinterpret_cast<uv_handle_t*>(&self->idle_)))
-    self->WorkOff();
+  if (self->mode_ == Mode::kServing) self->WorkOff();
 }
 
 void StreamLoop::WorkOff() {
-  if (mode_ != Mode::kServing) return;
   // What is added meanwhile waits for the next iteration, which the idle handle makes come at once.
   Stream* const last = attention_last_;
   while (Stream* stream = TakeAttention()) {
@@ -174,11 +176,9 @@ void StreamLoop::WorkOff() {
     stream->Service();
     if (done) break;
   }
-  if (attention_first_ != nullptr) {
-    uv_idle_start(&idle_, [](uv_idle_t*) {});
-  } else {
-    uv_idle_stop(&idle_);
-  }
+  if (attention_first_ != nullptr) return;
+  uv_idle_stop(&idle_);
+  uv_prepare_stop(&prepare_);
 }
 
 }  // namespace liveexec::uv

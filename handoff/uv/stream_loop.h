@@ -48,7 +48,8 @@ class StreamLoop {
     kQuiesced,  // no IO, and no use by the application
   };
 
-  static constexpr size_t kScratchSize = 64 << 10;
+  static constexpr size_t kScratchSize = 64 << 10;  // bytes that are read at once
+  static constexpr size_t kCorkSize = 64 << 10;     // bytes of replies that are collected
 
   // On any thread: the loop is not touched before the first stream, or Serve.
   StreamLoop(LoopExecutor& executor, Options options);
@@ -107,7 +108,9 @@ class StreamLoop {
   Stream* attention_first_ = nullptr;
   Stream* attention_last_ = nullptr;
   const Stream* dispatching_ = nullptr;  // whose OnInput is running: flushed after it
+  size_t corked_ = 0;                    // bytes in cork_, of dispatching_
   const std::unique_ptr<char[]> scratch_;
+  const std::unique_ptr<char[]> cork_;
   BufferPool pool_;
   absl::flat_hash_map<uint64_t, Stream*> streams_;
 };

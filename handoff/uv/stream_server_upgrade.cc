@@ -60,8 +60,9 @@ absl::Status StreamServer::ExportStreams(ExportContext& context,
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.id < b.id; });
   // An orphan, because a snapshot for a rehearsal may have to cut it short.
-  auto orphan = capnp::Orphanage::getForMessageContaining(image)
-                    .newOrphan<capnp::List<image::Stream>>(static_cast<unsigned>(entries.size()));
+  auto orphan =
+      capnp::Orphanage::getForMessageContaining(image).newOrphan<capnp::List<image::Stream>>(
+          static_cast<unsigned>(entries.size()));
   auto records = orphan.get();
   unsigned written = 0;
   for (unsigned i = 0; i < entries.size() && !context.SliceIsSpent(); written = ++i) {

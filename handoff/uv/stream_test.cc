@@ -302,6 +302,45 @@ TEST_F(StreamTest, ClosesAPeerWhoseUnreadInputExceedsTheLimit) {
   loop_.RunUntil([&] { return server_->size() == 0; });
 }
 
+// Replies of one iteration share a buffer of the loop, whatever becomes of their streams.
+TEST_F(StreamTest, NeverSendsAReplyToAnotherPeer) {
+  options_.max_unread = 100;
+  TestClient first = Connect({.input = [](Stream& stream, std::string_view input) -> size_t {
+    stream.Write("reply to ").IgnoreError();
+    stream.Write(input.substr(0, 1)).IgnoreError();
+    if (input[0] == 'c') stream.Close();
+    return input[0] == 'u' ? 0 : input.size();  // 'u' exceeds the limit
+  }});
+  const int port = server_->listening()[0].port;
+  TestClient closing = TestClient::Tcp("127.0.0.1", port);
+  TestClient last = TestClient::Tcp("127.0.0.1", port);
+  loop_.RunUntil([&] { return server_->size() == 3; });
+  loop_.RunReady();
+  first.Send(std::string(200, 'u'));
+  closing.Send("c");
+  last.Send("n");
+  loop_.RunUntil([&] { return server_->size() == 1 && last.Has("reply to n"); });
+  EXPECT_TRUE(first.EndedOrReset() && closing.EndedOrReset());
+  EXPECT_EQ(closing.received(), "");
+}
+
+TEST_F(StreamTest, SendsRepliesOfAllSizesToOneBatchOfRequestsInOrder) {
+  std::string expected;
+  TestClient client = Connect({.input = [&](Stream& stream, std::string_view input) {
+    for (size_t size : {10, 60'000, 20'000, 5, 100'000, 7, 3, 40'000, 1}) {
+      const std::string reply = Numbered(size);
+      EXPECT_TRUE(stream.Write(reply).ok());
+      expected += reply;
+    }
+    EXPECT_GT(stream.pending_output(), 0u);
+    return input.size();
+  }});
+  client.Send("go");
+  loop_.RunUntil([&] { return !expected.empty() && client.Has(expected); });
+  loop_.RunReady();
+  EXPECT_EQ(stream().pending_output(), 0u);
+}
+
 TEST_F(StreamTest, ClosesAPeerThatReadsTooSlowlyIfThereIsALimit) {
   options_.max_pending_output = 1 << 20;
   absl::Status last;
