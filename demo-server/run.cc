@@ -63,9 +63,11 @@ absl::Status ServeOn(uv_loop_t* loop, const Options& options, const StateFormat&
     std::vector<uv::LoopExecutor*> loops = {&executor};
     loops.insert(loops.end(), threads.begin(), threads.end());
     Server server(options, format, *upgrader, std::move(loops));
+    // Before it starts: a stop signal that came during an upgrade is delivered as soon as that is
+    // committed.
+    StopSignals signals(loop, server);
     served = server.Start();
     if (!served.ok()) return;
-    StopSignals signals(loop, server);
     uv_run(loop, UV_RUN_DEFAULT);
   };
   LIVEEXEC_RETURN_IF_ERROR(uv::WithLoopThreads(*upgrader, options.threads - 1, serve));

@@ -33,6 +33,9 @@ namespace {
 // A closed walk over the versions in which each follows each, itself included, exactly once.
 constexpr std::array<int, 9> kWalk = {1, 2, 2, 0, 0, 1, 0, 2, 1};
 
+// No answer comes to a signal: an upgrade that is abandoned shows only in the journal.
+constexpr absl::Duration kSignalPatience = absl::Seconds(20);
+
 constexpr int kConnectionAttempts = 2000;  // of 5 ms: how long redis-benchmark may take to connect
 
 std::string ReadyLine(int generation) {
@@ -135,8 +138,8 @@ absl::Status DemoRun::AwaitConnections() {
 absl::StatusOr<std::string> DemoRun::AskBySignal(const std::string& binary, int generation) {
   LIVEEXEC_RETURN_IF_ERROR(InstallBinary(binary));
   swarm_->OpenWindow();
-  LIVEEXEC_ASSIGN_OR_RETURN(const auto ready,
-                            server_->UpgradeBySignal(SIGHUP, ReadyLine(generation)));
+  LIVEEXEC_ASSIGN_OR_RETURN(
+      const auto ready, server_->UpgradeBySignal(SIGHUP, ReadyLine(generation), kSignalPatience));
   return ready[1];
 }
 

@@ -29,7 +29,7 @@ void AddDefaults(DemoOptions& options) {
     }
   }
   if (options.liveexec.empty()) options.liveexec = root + "/handoff/cli/liveexec";
-  if (options.seed == 0) options.seed = harness::RunSeed();
+  if (options.seed == 0) options.seed = harness::FreshSeed();
 }
 
 // A connection each, here and in the server, which inherits the limit.

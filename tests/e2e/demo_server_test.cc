@@ -39,7 +39,12 @@ std::string LiveexecBinary() { return Absolute("handoff/cli/liveexec"); }
 DemoServer::DemoServer(ServerUnderTest& server) : server_(server) { AwaitGeneration(0); }
 
 std::string DemoServer::AwaitGeneration(int generation) {
-  const auto line = Must(server_.WaitForLine(ReadyLine(generation)));
+  const auto ready = server_.WaitForLine(ReadyLine(generation));
+  if (!ready.ok() && generation > 0 && server_.running()) {
+    ADD_FAILURE() << "what the server says: " << Liveexec("history", {"--limit", "2"}).output
+                  << Liveexec("status").output;
+  }
+  const std::vector<std::string> line = Must(ready);
   EXPECT_EQ(line[2], absl::StrCat(server_.pid()));
   generation_ = generation;
   return line[1];

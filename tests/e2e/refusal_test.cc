@@ -30,6 +30,8 @@ using ::testing::IsEmpty;
 
 // A candidate that must be refused: how it is made, and the code that the answer must have.
 struct BadCandidate {
+  friend void PrintTo(const BadCandidate& candidate, std::ostream* out) { *out << candidate.name; }
+
   const char* name;
   std::vector<const char*> codes;
   std::function<void(const std::string& path)> make;
@@ -52,9 +54,7 @@ const BadCandidate kBadCandidates[] = {
      {"E_ACCES", "E_NOEXEC", "E_ELF"},
      [](const std::string& path) { mkdir(path.c_str(), 0755); }},
     {"Empty", {"E_ELF"}, [](const std::string& path) { Write(path, ""); }},
-    {"AScript",
-     {"E_NOEXEC", "E_ELF"},
-     [](const std::string& path) { Write(path, "#!/bin/sh\nexit 0\n"); }},
+    {"AScript", {"E_SCRIPT"}, [](const std::string& path) { Write(path, "#!/bin/sh\nexit 0\n"); }},
     {"Truncated",
      {"E_ELF"},
      [](const std::string& path) {

@@ -77,6 +77,8 @@ absl::StatusOr<pid_t> Spawn(const SpawnOptions& options) {
       posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_RDWR, 0);
     }
   }
+  // Whatever the test program itself was started with is not the child's concern.
+  posix_spawn_file_actions_addclosefrom_np(&actions, 3);
   SetDefaultSignals(attributes);
   pid_t pid = -1;
   const int error = posix_spawnp(&pid, command[0].c_str(), &actions, &attributes,

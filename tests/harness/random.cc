@@ -14,12 +14,16 @@ uint64_t ChooseSeed() {
   if (const char* given = std::getenv("LIVEEXEC_SEED"); given != nullptr && *given != '\0') {
     return std::strtoull(given, nullptr, 10);
   }
-  uint32_t fresh = 1;
-  if (getrandom(&fresh, sizeof fresh, 0) != sizeof fresh) fresh = 1;
-  return fresh;
+  return FreshSeed();
 }
 
 }  // namespace
+
+uint64_t FreshSeed() {
+  uint32_t fresh = 0;
+  if (getrandom(&fresh, sizeof fresh, 0) != sizeof fresh) fresh = 0;
+  return uint64_t{fresh} + 1;
+}
 
 uint64_t RunSeed() {
   static const uint64_t seed = [] {

@@ -42,6 +42,9 @@ class Random {
 // repeat it.
 uint64_t RunSeed();
 
+// A seed that nobody has chosen, from 1 to 2^32.
+uint64_t FreshSeed();
+
 // `size` bytes of the stream that `seed` names, from `position` on. Each aligned block of eight
 // bytes is a function of its position, so a piece of 16 bytes occurs at one position only: loss and
 // doubling can be located.
