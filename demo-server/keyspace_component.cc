@@ -8,8 +8,8 @@ namespace liveexec::demo {
 
 absl::Status KeyspaceComponent::Export(ExportContext& context) const {
   std::lock_guard lock(engine_.mutex());
-  format_.WriteKeyspace(engine_, [&] { return context.SliceIsSpent(); },
-                        context.InitRoot<capnp::AnyPointer>());
+  format_.WriteKeyspace(
+      engine_, [&] { return context.SliceIsSpent(); }, context.InitRoot<capnp::AnyPointer>());
   return absl::OkStatus();
 }
 

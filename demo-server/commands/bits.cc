@@ -60,6 +60,9 @@ struct BitRange {
   bool has_end = false;
 };
 
+// "-1 -5": nothing, whatever follows. BITCOUNT looks at that before it looks at the unit.
+bool IsBackwards(int64_t start, int64_t end) { return start < 0 && end < 0 && start > end; }
+
 bool ReadRange(Call& call, size_t i, int64_t bytes, BitRange* range) {
   range->last = bytes * 8 - 1;
   if (i >= call.size()) return true;
@@ -71,6 +74,10 @@ bool ReadRange(Call& call, size_t i, int64_t bytes, BitRange* range) {
     if (!call.Integer(i + 1, &end)) return false;
     range->has_end = true;
   }
+  if (IsBackwards(start, end)) {
+    range->last = -1;
+    return true;
+  }
   if (i + 2 < call.size()) {
     bits = call.Is(i + 2, "bit");
     if (!bits && !call.Is(i + 2, "byte")) {
@@ -79,11 +86,6 @@ bool ReadRange(Call& call, size_t i, int64_t bytes, BitRange* range) {
     }
   }
   const int64_t total = bits ? bytes * 8 : bytes;
-  if (start < 0 && end < 0 && start > end) {
-    range->last = -1;
-    range->first = 0;
-    return true;
-  }
   if (start < 0) start = std::max<int64_t>(start + total, 0);
   if (end < 0) end = std::max<int64_t>(end + total, 0);
   end = std::min(end, total - 1);

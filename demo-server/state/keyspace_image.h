@@ -124,8 +124,9 @@ class KeyspaceImageOf {
       const size_t first = c * kChunkKeys;
       const size_t count = std::min(kChunkKeys, entries.size() - first);
       // An orphan, because only those can be cut short.
-      auto orphan = capnp::Orphanage::getForMessageContaining(image)
-                        .template newOrphan<capnp::List<Key>>(static_cast<unsigned>(count));
+      auto orphan =
+          capnp::Orphanage::getForMessageContaining(image).template newOrphan<capnp::List<Key>>(
+              static_cast<unsigned>(count));
       unsigned written = 0;
       for (auto keys = orphan.get(); written < count && !stop(); ++written) {
         WriteKey(*entries[first + written], keys[written]);
