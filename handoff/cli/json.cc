@@ -31,6 +31,7 @@ Json ToJson(const JournalEntry& entry) {
           {"fds", entry.fds},
           {"state_bytes", entry.state_bytes},
           {"fds_left_behind", entry.fds_left_behind},
+          {"notes", entry.notes},
           {"phases", std::move(phases)}};
 }
 

@@ -45,6 +45,7 @@ ExitCode RunUpgrade(const UpgradeArguments& arguments) {
     display->Complete(*entry);
     display.reset();
     absl::PrintF("%s\n", SummaryText(*entry));
+    for (const std::string& note : entry->notes) absl::PrintF("note: %s\n", Printable(note));
   } else {
     absl::PrintF("%s\n", Dump(ToJson(*entry)));
   }
