@@ -13,6 +13,7 @@ MAX_COLUMNS = 100
 CODE = re.compile(r'"(E_[A-Z]+)"')
 DOCUMENTED_CODE = re.compile(r"^\| `(E_[A-Z]+)`", re.MULTILINE)
 LISTING = re.compile(r"<!-- from (\S+?)(, whole)? -->\n```cpp\n(.*?)```", re.DOTALL)
+FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
 MAX_EXAMPLE_LINES = 60
 
@@ -79,7 +80,7 @@ def exists(target, document):
 
 def check_links():
     for document in documents():
-        for inline, reference in LINK.findall(read(document)):
+        for inline, reference in LINK.findall(FENCED.sub("", read(document))):
             target = inline or reference
             if "://" not in target and not exists(target, document):
                 yield "{}: the link to {} leads nowhere".format(document, target)
