@@ -3,6 +3,7 @@
 //   raw_echo PORT CONTROL    then: liveexec upgrade --control CONTROL
 //
 // What was added to the server is the class Carried and main()'s lines about the Upgrader.
+#include <netinet/in.h>
 #include <signal.h>
 #include <uv.h>
 
@@ -42,6 +43,13 @@ struct Server {
   std::map<uint64_t, Client*> clients;
   uint64_t next_number = 1;
 };
+
+int PortOf(const uv_tcp_t* tcp) {
+  sockaddr_in address = {};
+  int size = sizeof(address);
+  uv_tcp_getsockname(tcp, reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.sin_port);
+}
 
 uv_stream_t* AsStream(uv_tcp_t* tcp) { return reinterpret_cast<uv_stream_t*>(tcp); }
 
@@ -199,7 +207,7 @@ absl::Status Serve(int port, const char* control) {
   Carried carried(server, port);
   LIVEEXEC_RETURN_IF_ERROR(upgrader->Register(carried));
   LIVEEXEC_RETURN_IF_ERROR(upgrader->Start());
-  printf("serving, generation %llu\n", static_cast<unsigned long long>(upgrader->generation()));
+  printf("listening on tcp 127.0.0.1:%d\n", PortOf(&server.listener));
   fflush(stdout);
   uv_run(server.loop, UV_RUN_DEFAULT);
   return absl::OkStatus();

@@ -37,13 +37,17 @@ def sources():
 
 
 def check_listings():
-    listings = LISTING.findall(read("README.md"))
-    if not any(path == "examples/echo.cc" and whole for path, whole, _ in listings):
+    if "<!-- from examples/echo.cc, whole -->" not in read("README.md"):
         yield "README.md has no whole listing of examples/echo.cc"
-    for path, whole, text in listings:
-        source = read(path)
-        if whole and text != source or text not in source:
-            yield "README.md: the listing differs from {}: copy it again".format(path)
+    for document in documents():
+        text = read(document)
+        listings = LISTING.findall(text)
+        if len(listings) != text.count("<!-- from "):
+            yield "{}: a listing is malformed".format(document)
+        for path, whole, listing in listings:
+            source = read(path)
+            if whole and listing != source or listing not in source:
+                yield "{}: the listing differs from {}: copy it again".format(document, path)
     if len(read("examples/echo.cc").splitlines()) > MAX_EXAMPLE_LINES:
         yield "examples/echo.cc has more than {} lines".format(MAX_EXAMPLE_LINES)
 
