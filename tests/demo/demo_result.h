@@ -41,6 +41,7 @@ struct DemoResult {
   double benchmark_requests_per_second = 0;
   double seconds = 0;
   std::map<std::string, int64_t> phase_ns;  // median
+  std::map<std::string, int64_t> phase_worst_ns;
   std::vector<std::string> phase_order;
   std::vector<int64_t> server_blackouts_ns;  // as the journal has them
   std::vector<std::string> problems;         // everything else that is not as it should be

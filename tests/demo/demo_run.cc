@@ -225,8 +225,10 @@ absl::Status DemoRun::ReadHistory() {
       phases[name].push_back(Nanoseconds(phase, "duration_ms"));
     }
   }
-  for (const auto& [name, durations] : phases)
+  for (const auto& [name, durations] : phases) {
     result_.phase_ns[name] = harness::Percentile(durations, 50);
+    result_.phase_worst_ns[name] = harness::Percentile(durations, 100);
+  }
   return absl::OkStatus();
 }
 

@@ -160,16 +160,19 @@ void TerminalReport::PrintProblems(const DemoResult& result) const {
 
 void TerminalReport::PrintPhases(const DemoResult& result) const {
   if (result.phase_order.empty()) return;
-  std::printf("%s\n", Painted("Phase by phase (median, from the server's journal)", kBold).c_str());
+  std::printf("%s\n",
+              Painted("Phase by phase (from the server's journal)       median        worst", kBold)
+                  .c_str());
   int64_t longest = 1;
   for (const auto& [phase, duration] : result.phase_ns) longest = std::max(longest, duration);
-  constexpr int kWidth = 48;
+  constexpr int kWidth = 34;
   for (const std::string& phase : result.phase_order) {
     const int64_t duration = result.phase_ns.at(phase);
     std::string bar;
     for (int64_t i = 0; i < (duration * kWidth + longest - 1) / longest; ++i)
       bar += utf8_ ? "█" : "#";
-    std::printf("  %-14s %9.3f ms  %s\n", phase.c_str(), Ms(duration), bar.c_str());
+    std::printf("  %-30s %9.3f ms %9.3f ms  %s\n", phase.c_str(), Ms(duration),
+                Ms(result.phase_worst_ns.at(phase)), bar.c_str());
   }
 }
 
@@ -183,20 +186,24 @@ void TerminalReport::PrintPlot(const DemoResult& result) const {
          << '\n';
   }
   data.close();
-  const std::string script = absl::StrCat(
-      "set terminal dumb size 92,20 mono\n"
-      "set title 'Longest wait for a reply, ms (worst | median o) and without an upgrade (worst "
-      ".)'\n"
-      "set xlabel 'upgrade'\nset xrange [0:",
-      result.upgrades.size() + 1,
-      "]\nset yrange [0:*]\nunset key\nset border 3\nset tics nomirror\n"
-      "plot '",
-      directory.File("data"),
-      "' using 1:2 with impulses, '' using 1:3 with points pointtype 'o', "
-      "'' using 1:4 with points pointtype '.'\n");
-  const auto plot = harness::RunCommand({"gnuplot", "-e", script}, absl::Seconds(10));
+  const int64_t worst = Percentile(result.gaps_ns(), 100);
+  // One outlier would press all others flat.
+  const bool logarithmic = worst > 20 * Percentile(result.gaps_ns(), 50);
+  std::ofstream script(directory.File("script"));
+  script << "set terminal dumb size 92,20 mono\n"
+         << "set title 'Longest wait for a reply, ms (worst | median o) and without an upgrade "
+            "(worst .)'\n"
+         << "set xlabel 'upgrade'\nset xrange [0:" << result.upgrades.size() + 1 << "]\n"
+         << (logarithmic ? "set logscale y\n" : "set yrange [0:*]\n")
+         << "unset key\nset border 3\nset tics nomirror\n"
+         << "plot '" << directory.File("data") << "' using 1:2 with impulses, "
+         << "'' using 1:3 with points pointtype 'o', '' using 1:4 with points pointtype '.'\n";
+  script.close();
+  const auto plot = harness::RunCommand({"gnuplot", directory.File("script")}, absl::Seconds(10));
   if (plot.ok() && plot->exit.ok()) {
-    std::printf("\n%s\n", plot->output.c_str());
+    std::printf("\n%s\n\n", std::string(absl::StripAsciiWhitespace(plot->output)).c_str());
+  } else if (plot.ok()) {
+    std::printf("\n(no plot: gnuplot says %s)\n\n", plot->errors.c_str());
   } else {
     std::printf("\n(no plot: gnuplot is not installed; ./dev setup installs it)\n\n");
   }

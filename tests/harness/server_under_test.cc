@@ -109,7 +109,7 @@ absl::Status ServerUnderTest::WaitUntilReady(const ServerOptions& options) {
       pollfd ended = {.fd = process_->pidfd(), .events = POLLIN, .revents = 0};
       if (poll(&ended, 1, 5) > 0) {
         return absl::UnavailableError(
-            absl::StrCat("the server ended; its output:\n", Tail(Output())));
+            absl::StrCat(HowItEnded(), "; its output:\n", Tail(Output())));
       }
       if (NowNs() > deadline) {
         return absl::DeadlineExceededError(
@@ -130,6 +130,11 @@ ServerUnderTest::~ServerUnderTest() {
 
 std::string ServerUnderTest::Expand(const std::string& text) const {
   return absl::StrReplaceAll(text, {{"{dir}", directory_.path()}});
+}
+
+std::string ServerUnderTest::HowItEnded() {
+  const auto exit = process_->WaitForExit(absl::ZeroDuration());
+  return absl::StrCat("the server ended (", exit.ok() ? exit->ToString() : "unknown", ")");
 }
 
 ServerUnderTest::Mark ServerUnderTest::OutputMark() const {
@@ -153,7 +158,7 @@ absl::StatusOr<std::vector<std::string>> ServerUnderTest::WaitForLine(const std:
     text += ReadFrom(log_.get(), from + text.size());
     if (auto match = FindLine(regex, text, looked_at)) return *match;
     if (ended) {
-      return absl::UnavailableError(absl::StrCat("the server ended without a line that matches '",
+      return absl::UnavailableError(absl::StrCat(HowItEnded(), " without a line that matches '",
                                                  pattern, "'; its output:\n", Tail(Output())));
     }
     const int64_t left = deadline - NowNs();

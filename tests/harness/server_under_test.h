@@ -95,6 +95,7 @@ class ServerUnderTest {
   ServerUnderTest() = default;
   std::string Expand(const std::string& text) const;
   absl::Status Launch(const ServerOptions& options);
+  std::string HowItEnded();
   absl::Status WaitUntilReady(const ServerOptions& options);
 
   TempDir directory_;
