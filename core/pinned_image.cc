@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 
+#include <string_view>
 #include <utility>
 
 #include "core/error.h"
@@ -11,11 +12,19 @@ namespace liveexec {
 
 namespace {
 
-absl::StatusOr<std::string> ReadLink(Syscalls& syscalls, const char* link) {
+// The path that /proc's `link` shows for `fd`.
+absl::StatusOr<std::string> ReadLink(Syscalls& syscalls, const char* link, int fd) {
   char path[PATH_MAX];
   int64_t length = syscalls.Readlink(link, path, sizeof(path));
   if (length < 0) return ErrnoError(static_cast<int>(-length), std::string("readlink ") + link);
-  return std::string(path, static_cast<size_t>(length));
+  std::string_view text(path, static_cast<size_t>(length));
+  // How the kernel marks a file whose name is gone, or is another file's by now.
+  constexpr std::string_view kDeleted = " (deleted)";
+  struct stat file;
+  if (text.ends_with(kDeleted) && syscalls.Fstat(fd, &file) == 0 && file.st_nlink == 0) {
+    text.remove_suffix(kDeleted.size());
+  }
+  return std::string(text);
 }
 
 }  // namespace
@@ -41,9 +50,8 @@ absl::StatusOr<PinnedImage> PinnedImage::Open(Syscalls& syscalls, const std::str
 
 absl::StatusOr<PinnedImage> PinnedImage::OfThisProcess(Syscalls& syscalls) {
   constexpr char kOwnProgram[] = "/proc/self/exe";
-  LIVEEXEC_ASSIGN_OR_RETURN(std::string path, ReadLink(syscalls, kOwnProgram));
   LIVEEXEC_ASSIGN_OR_RETURN(PinnedImage image, Open(syscalls, kOwnProgram));
-  image.path_ = std::move(path);
+  LIVEEXEC_ASSIGN_OR_RETURN(image.path_, ReadLink(syscalls, kOwnProgram, image.fd()));
   return image;
 }
 
@@ -51,7 +59,7 @@ absl::StatusOr<PinnedImage> PinnedImage::Adopt(Syscalls& syscalls, UniqueFd fd, 
   LIVEEXEC_ASSIGN_OR_RETURN(FileIdentity identity, IdentityOf(syscalls, fd.get()));
   if (path.empty()) {
     std::string link = "/proc/self/fd/" + std::to_string(fd.get());
-    LIVEEXEC_ASSIGN_OR_RETURN(path, ReadLink(syscalls, link.c_str()));
+    LIVEEXEC_ASSIGN_OR_RETURN(path, ReadLink(syscalls, link.c_str(), fd.get()));
   }
   return PinnedImage(std::move(fd), std::move(path), identity);
 }

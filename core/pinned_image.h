@@ -32,7 +32,8 @@ class PinnedImage {
  public:
   // Errors carry the errno of open(2).
   static absl::StatusOr<PinnedImage> Open(Syscalls& syscalls, const std::string& path);
-  // The running program itself: the very file, also after a rename over its path.
+  // The running program itself: the very file, also after a rename over its path, which is still
+  // the path that it says.
   static absl::StatusOr<PinnedImage> OfThisProcess(Syscalls& syscalls);
   // Takes an O_PATH fd that came from elsewhere. Without a `path`, the one that /proc shows.
   static absl::StatusOr<PinnedImage> Adopt(Syscalls& syscalls, UniqueFd fd, std::string path = "");

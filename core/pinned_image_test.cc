@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "core/testing/faulty_syscalls.h"
@@ -22,7 +23,7 @@ class PinnedImageTest : public ::testing::Test {
  protected:
   PinnedImageTest() { EXPECT_NE(mkdtemp(directory_.data()), nullptr); }
   ~PinnedImageTest() override {
-    for (const char* name : {"a", "b"}) unlink(Path(name).c_str());
+    for (const char* name : {"a", "b", "b (deleted)"}) unlink(Path(name).c_str());
     rmdir(directory_.c_str());
   }
 
@@ -81,6 +82,20 @@ TEST_F(PinnedImageTest, TheIdentityChangesWhenModeOrSizeDo) {
   image = PinnedImage::Open(Kernel(), Path("a"));
   ASSERT_EQ(truncate(Path("a").c_str(), 1), 0);
   EXPECT_NE(*IdentityOf(Kernel(), image->fd()), image->identity());
+}
+
+TEST_F(PinnedImageTest, AnAdoptedFileSaysThePathThatItHadAlsoWhenAnotherHasItNow) {
+  Write("a", "old");
+  Write("b (deleted)", "a file may be called so");
+  auto open_path = [&](const char* name) {
+    return UniqueFd(open(Path(name).c_str(), O_PATH | O_CLOEXEC));
+  };
+  UniqueFd fd = open_path("a");
+  ASSERT_EQ(PinnedImage::Adopt(Kernel(), open_path("a"))->path(), Path("a"));
+  ASSERT_EQ(unlink(Path("a").c_str()), 0);
+  EXPECT_EQ(PinnedImage::Adopt(Kernel(), std::move(fd))->path(), Path("a"));
+  EXPECT_EQ(PinnedImage::Adopt(Kernel(), open_path("b (deleted)"))->path(), Path("b (deleted)"));
+  EXPECT_EQ(PinnedImage::Adopt(Kernel(), open_path("b (deleted)"), "given")->path(), "given");
 }
 
 TEST_F(PinnedImageTest, IsCloseOnExecAndKeepsTheFileFromBeingRead) {

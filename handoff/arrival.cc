@@ -81,14 +81,16 @@ class Arrival {
     if (!MayFollow(phases_.phase(), Phase::kRollingBack)) {
       phases_ = PhaseMachine(Phase::kReceiving, false);
     }
-    phases_.Enter(Phase::kRollingBack, entry_);
-    phases_.Enter(Phase::kReceiving, entry_, start_ns_);
+    phases_.Enter(Phase::kRollingBack, entry_, start_ns_);
+    phases_.Enter(Phase::kReceiving, entry_);
   }
 
   void TakeOverProgram(const Manifest& manifest) {
     program_.traits = manifest.traits;
     program_.generation = manifest.generation + (rolled_back() ? 0 : 1);
     program_.process_started_unix_ns = manifest.process_started_unix_ns;
+    // As it was given, symbolic links and all: the next upgrade without a path follows them again.
+    program_.default_binary = rolled_back() ? manifest.upgrade_binary : manifest.current.binary;
     std::lock_guard lock(program_.mutex);
     program_.attempts = manifest.upgrades_attempted;
     for (const JournalEntry& past : manifest.history) program_.journal.Add(past);

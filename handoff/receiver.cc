@@ -29,6 +29,20 @@ ProgramNote NoteOf(const Manifest& manifest) {
   return note;
 }
 
+absl::Status CheckRegistered(absl::Span<Component* const> components, const Verified& verified) {
+  for (const ComponentRecord& record : verified.manifest.components) {
+    auto has_name = [&](const Component* component) { return component->name() == record.name; };
+    if (std::any_of(components.begin(), components.end(), has_name)) continue;
+    const std::vector<std::string>& dropped = verified.dropped;
+    if (std::find(dropped.begin(), dropped.end(), record.name) != dropped.end()) continue;
+    return CodedError("E_SCHEMA", absl::StatusCode::kFailedPrecondition,
+                      absl::StrCat("the state of component ", record.name,
+                                   " would be lost: the program lists it, but did not register it "
+                                   "before Start"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<UniqueFd>> Receiver::PeekAll(size_t first_batch, size_t count) {
@@ -106,6 +120,7 @@ absl::StatusOr<Verified> Receiver::Verify(Received received, const ProgramNote& 
   Verified verified;
   size_t next = 0;
   for (const ComponentRecord& component : received.manifest.components) {
+    if (note.FindComponent(component.name) == nullptr) verified.dropped.push_back(component.name);
     if (!component.has_image) continue;
     auto image = ImageFile::Open(syscalls_, received.image_fds[next++].get(), &received.stamp);
     if (!image.ok()) return Annotate(image.status(), absl::StrCat("image of ", component.name));
@@ -125,6 +140,7 @@ absl::StatusOr<Verified> Receiver::Verify(Received received, const ProgramNote& 
 
 absl::Status RehydrateAll(absl::Span<Component* const> components, Verified& verified,
                           FdSource& fds, bool rehearsal) {
+  LIVEEXEC_RETURN_IF_ERROR(CheckRegistered(components, verified));
   for (Component* component : components) {
     std::string name(component->name());
     verified.recorder.NoteComponent(name);

@@ -40,6 +40,7 @@ struct Verified {
   Manifest manifest;
   FlightRecorder recorder;
   UniqueFd old_program;
+  std::vector<std::string> dropped;  // components whose state this program declares to drop
   std::map<std::string, ImageFile, std::less<>> images;  // by component
   std::vector<UniqueFd> fds;
 };
@@ -68,9 +69,10 @@ class Receiver {
   const Inheritance& inheritance_;
 };
 
-// Calls Rehydrate, or Initialize where the old program had no such component, on each; E_REHYDRATE,
-// or E_EXCEPTION when it threw.
-// `recorder` is told of each component before.
+// First sees that nobody's state is lost because a component that the note lists was not
+// registered: E_SCHEMA. Then calls Rehydrate, or Initialize where the old program had no such
+// component, on each; E_REHYDRATE, or E_EXCEPTION when it threw. `recorder` is told of each
+// component before.
 absl::Status RehydrateAll(absl::Span<Component* const> components, Verified& verified,
                           FdSource& fds, bool rehearsal);
 // Calls SelfCheck on each; E_SELFCHECK, or E_EXCEPTION when it threw.

@@ -254,7 +254,18 @@ TEST_F(RehydrateTest, AComponentThatTheOldProgramDidNotHaveStartsFresh) {
   EXPECT_EQ(verified_.recorder.Report().component, "");
 }
 
+TEST_F(RehydrateTest, StateOfAComponentThatWasNotRegisteredIsNotLostSilently) {
+  absl::Status status = Rehydrate({&new_one_});
+  EXPECT_EQ(CodeOf(status), "E_SCHEMA");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("component two"));
+  EXPECT_TRUE(new_one_.calls.empty());
+}
+
 TEST_F(RehydrateTest, WhatNobodyTakesIsNamed) {
+  ProgramNote note = note_;
+  note.components.pop_back();
+  note.dropped_components.push_back("two");
+  verified_ = *ReceiveFrom(channel_, note);
   ASSERT_TRUE(Rehydrate({&new_one_}).ok());
   EXPECT_THAT(escrow_->NotTaken(10), ElementsAre("two/listener/0 (memfd)"));
 }
@@ -267,12 +278,12 @@ TEST_F(RehydrateTest, TheFirstFailureEndsItAndTheRecorderKnowsWhere) {
   EXPECT_EQ(verified_.recorder.Report().component, "two");
   EXPECT_TRUE(added_.calls.empty());
   added_.on_initialize = [] { return absl::InternalError("no disk"); };
-  EXPECT_EQ(CodeOf(Rehydrate({&added_})), "E_REHYDRATE");
+  EXPECT_EQ(CodeOf(Rehydrate({&added_, &new_one_, &new_two_})), "E_REHYDRATE");
 }
 
 TEST_F(RehydrateTest, AnExceptionIsAnErrorToo) {
   new_one_.on_rehydrate = []() -> absl::Status { throw std::runtime_error("boom"); };
-  absl::Status status = Rehydrate({&new_one_});
+  absl::Status status = Rehydrate({&new_one_, &new_two_});
   EXPECT_EQ(CodeOf(status), "E_EXCEPTION");
   EXPECT_THAT(std::string(status.message()), HasSubstr("boom"));
 }

@@ -1,5 +1,6 @@
 #include "handoff/snapshot.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -14,6 +15,9 @@
 namespace liveexec {
 namespace {
 
+// Bounds what an endless duration would make wrap around into the past.
+constexpr absl::Duration kLongest = absl::Hours(24 * 365);
+
 // Shared by the one that waits and the main thread, which may be too late.
 struct Job {
   std::mutex mutex;
@@ -26,7 +30,7 @@ absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector, 
   absl::Status parked =
       program.parking.Park(Parking::For::kSnapshot, program.options.quiesce_deadline, caller);
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
-  int64_t slice_ns = absl::ToInt64Nanoseconds(program.options.rehearsal_slice);
+  int64_t slice_ns = absl::ToInt64Nanoseconds(std::min(program.options.rehearsal_slice, kLongest));
   Exporter exporter(program.syscalls, inspector, program.note);
   auto exported = exporter.Export(program.components, MonotonicNs() + slice_ns);
   program.parking.Release();
@@ -45,7 +49,8 @@ absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector, 
     job->done.notify_all();
   });
   std::unique_lock lock(job->mutex);
-  job->done.wait_for(lock, absl::ToChronoNanoseconds(program.options.quiesce_deadline),
+  absl::Duration patience = std::min(program.options.quiesce_deadline, kLongest);
+  job->done.wait_for(lock, absl::ToChronoNanoseconds(patience),
                      [&] { return job->result.has_value(); });
   if (job->result.has_value()) return *std::move(job->result);
   job->given_up = true;

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -44,6 +46,20 @@ int64_t UnixNs() {
 absl::Status Busy() {
   return CodedError("E_BUSY", absl::StatusCode::kUnavailable,
                     "another upgrade is under way; ask again when it has ended");
+}
+
+// argv[0] as an absolute path, if it is a path and still leads to this program; else what /proc
+// says, which has symbolic links resolved.
+std::string StartedFrom(const Program& program) {
+  const auto& arguments = program.traits.arguments;
+  if (arguments.empty() || arguments[0].find('/') == std::string::npos) {
+    return program.own_image->path();
+  }
+  std::error_code error;
+  std::string path = std::filesystem::absolute(arguments[0], error).string();
+  auto image = PinnedImage::Open(program.syscalls, path);
+  bool same = !error && image.ok() && image->identity() == program.own_image->identity();
+  return same ? path : program.own_image->path();
 }
 
 class UpgraderImpl final : public Upgrader {
@@ -110,6 +126,9 @@ UpgraderImpl::~UpgraderImpl() {
     program_.parking.Remove(*conductor_);
     conductor_->Stop();
   }
+  // Tasks that wait for the blackout of an attempt under way outlive this object: they find its
+  // ticket cancelled.
+  if (ticket_ != nullptr) ticket_->Cancel();
   // It posts to the conductor, which exists for as long as this object.
   if (preparing_.joinable()) preparing_.join();
   exists = false;
@@ -121,6 +140,7 @@ absl::Status UpgraderImpl::Initialize() {
     LIVEEXEC_ASSIGN_OR_RETURN(program_.traits, ProcessTraits::Capture(program_.syscalls));
   }
   LIVEEXEC_ASSIGN_OR_RETURN(program_.own_image, PinnedImage::OfThisProcess(program_.syscalls));
+  program_.default_binary = StartedFrom(program_);
   program_.started_unix_ns = UnixNs();
   program_.process_started_unix_ns = program_.started_unix_ns;
   if (program_.options.upgrade_signal != 0) {
@@ -173,12 +193,12 @@ absl::Status UpgraderImpl::Start() {
 // There is no way back: the old program failed on its own state.
 absl::Status UpgraderImpl::WithWreckage(const absl::Status& status) {
   auto directory = KeepWreckage(program_.syscalls, inheritance_);
-  std::string where = directory.ok() ? "its state is in " + *directory
-                                     : "its state could not be kept: " +
-                                           std::string(directory.status().message());
-  return WithCode(Annotate(status, absl::StrCat("the handed-over state could not be taken over (",
-                                                where, ")")),
-                  "E_LOST");
+  std::string where =
+      directory.ok() ? "its state is in " + *directory
+                     : "its state could not be kept: " + std::string(directory.status().message());
+  return WithCode(
+      Annotate(status, absl::StrCat("the handed-over state could not be taken over (", where, ")")),
+      "E_LOST");
 }
 
 absl::Status UpgraderImpl::StartFresh() {
@@ -309,9 +329,8 @@ void UpgraderImpl::Request(UpgradeRequest request, Done done) {
     JournalEntry refused{.trigger = attempt->request.trigger,
                          .code = "E_NOT_STARTED",
                          .message = "Upgrader::Start has not succeeded yet"};
-    program_.main.Post([done = std::move(attempt->done), refused]() mutable {
-      std::move(done)(refused);
-    });
+    program_.main.Post(
+        [done = std::move(attempt->done), refused]() mutable { std::move(done)(refused); });
     return;
   }
   conductor_->Post(
