@@ -217,12 +217,12 @@ void RunBenchmark(DemoServer& server, const std::vector<std::string>& arguments,
 
 TEST_P(LoadTest, RedisBenchmarkRunsAllItsTestsThroughUpgradesWithoutAnError) {
   DemoServer& server = Start({.threads = GetParam()});
-  RunBenchmark(server, {"-n", "20000"}, 5);
+  RunBenchmark(server, {"-n", "10000"}, 5);
 }
 
 TEST_P(LoadTest, RedisBenchmarkRunsPipelinedThroughUpgradesWithoutAnError) {
   DemoServer& server = Start({.threads = GetParam()});
-  RunBenchmark(server, {"-n", "60000", "-P", "16"}, 3);
+  RunBenchmark(server, {"-n", "30000", "-P", "16"}, 3);
 }
 
 TEST_P(LoadTest, RedisCliSubscribedBeforeTenUpgradesGetsItsMessageAfterThem) {
