@@ -104,6 +104,8 @@ class Blackout {
 absl::Status Cross(Program& program, Attempt& attempt) {
   attempt.blackout_start_ns = MonotonicNs();
   absl::Status parked = program.parking.Park(Parking::For::kExec, program.options.quiesce_deadline);
+  if (parked.ok()) parked = program.parking.RunPosted(program.main);
+  if (!parked.ok()) program.parking.Release();
   if (absl::IsUnavailable(parked)) return parked;
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
   Blackout blackout(program, attempt);

@@ -96,17 +96,27 @@ class Examination {
       }
       return;
     }
+    if (IsFrameworks(one.fd)) return;
     if (std::string_view why = WhyNotCarriable(one.kind); !why.empty()) {
       Add(Weight::kLost, what, std::string(why));
     } else if (one.kind == FdKind::kEventfd || one.kind == FdKind::kEpoll ||
                one.kind == FdKind::kSignalfd) {
       Add(Weight::kNote, what, "closed by exec: event loops and watchers make theirs anew");
+    } else if (one.kind == FdKind::kPipe) {
+      Add(Weight::kLost, what,
+          "closed by exec: no component carries it (libuv's own, for signals, is made anew)");
     } else {
       Add(Weight::kLost, what, "closed by exec: no component carries it");
     }
     if (one.inheritable) {
       Add(Weight::kNote, what, "not CLOEXEC: an upgrade makes it so, and children inherit it");
     }
+  }
+
+  // The programs that we keep pinned.
+  bool IsFrameworks(int fd) const {
+    return fd == program_.own_image->fd() ||
+           (program_.previous_image && fd == program_.previous_image->fd());
   }
 
   void ExamineThreads() {

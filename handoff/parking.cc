@@ -120,9 +120,8 @@ absl::Status Parking::Park(For purpose, absl::Duration deadline, Executor* excep
     std::unique_lock lock(gathering->mutex);
     // Bounded, so that an endless deadline does not wrap around into the past.
     auto wait = absl::ToChronoNanoseconds(std::min(deadline, absl::Hours(24 * 365 * 10)));
-    in_time = gathering->arrived.wait_for(lock, wait, [&] {
-      return gathering->busy || gathering->parked == executors.size();
-    });
+    in_time = gathering->arrived.wait_for(
+        lock, wait, [&] { return gathering->busy || gathering->parked == executors.size(); });
     busy = gathering->busy;
     parked = gathering->parked;
   }
@@ -132,6 +131,24 @@ absl::Status Parking::Park(For purpose, absl::Duration deadline, Executor* excep
   return absl::DeadlineExceededError(absl::StrCat(executors.size() - parked, " of ",
                                                   executors.size(),
                                                   " threads did not come to a stop in time"));
+}
+
+absl::Status Parking::RunPosted(Executor& main) {
+  constexpr int kMaxRounds = 1000;
+  std::vector<Executor*> executors = Executors();
+  executors.push_back(&main);
+  bool any = true;
+  for (int round = 0; any; ++round) {
+    if (round == kMaxRounds) return absl::UnavailableError("tasks go on posting tasks");
+    any = false;
+    for (Executor* executor : executors) any |= executor->RunPosted();
+  }
+  for (Executor* executor : executors) {
+    if (executor->OperationsInFlight() > 0) {
+      return absl::UnavailableError("a thread has operations in flight again");
+    }
+  }
+  return absl::OkStatus();
 }
 
 void Parking::Release() {

@@ -55,6 +55,10 @@ class Parking {
   // one has operations in flight (kExec only). DeadlineExceeded: one does not come to a stop in
   // time. After an error nothing is parked. `except` is one that stands still by itself.
   absl::Status Park(For purpose, absl::Duration deadline, Executor* except = nullptr);
+  // While all are parked: runs what they, and `main`, have posted to one another, until nobody has
+  // anything; it would be lost by exec. Unavailable: that began operations which must be waited
+  // for, or has no end. Main thread.
+  absl::Status RunPosted(Executor& main);
   // Lets them go on. A no-op when nothing is parked.
   void Release();
 

@@ -32,6 +32,8 @@ struct Program {
   ProgramNote note;
   ProcessTraits traits;  // as at boot, of the first program in the row
   std::optional<PinnedImage> own_image;
+  // The path that this program was started from, or upgraded to, symbolic links unresolved.
+  std::string default_binary;
   std::optional<PinnedImage> previous_image;  // of the program that handed over to this one
   std::vector<Component*> components;         // in the order of registration
   uint64_t generation = 0;
@@ -48,8 +50,8 @@ struct Program {
   uint64_t attempts = 0;
 
   // Where an upgrade without a path of its own goes.
-  std::string DefaultBinary() const {
-    return options.upgrade_binary.empty() ? own_image->path() : options.upgrade_binary;
+  const std::string& DefaultBinary() const {
+    return options.upgrade_binary.empty() ? default_binary : options.upgrade_binary;
   }
 };
 
