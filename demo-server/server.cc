@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <future>
 #include <mutex>
 #include <random>
 #include <utility>
@@ -51,7 +52,7 @@ Server::Server(const Options& options, const StateFormat& format, Upgrader& upgr
       loops_(std::move(loops)),
       engine_(MakeEngineOptions(format, loops_.size()), this),
       keyspace_(engine_, format_),
-      connections_(ConnectionOptions()) {
+      connections_(std::in_place, ConnectionOptions()) {
   for (size_t i = 0; i < loops_.size(); ++i) {
     shared_.push_back(
         {.engine = &engine_, .format = &format_, .loop = static_cast<int>(i), .output = {}});
@@ -59,6 +60,14 @@ Server::Server(const Options& options, const StateFormat& format, Upgrader& upgr
 }
 
 Server::~Server() {
+  serving_ = false;
+  connections_.reset();
+  // What the loops posted to each other before that uses the engine.
+  for (size_t i = 1; i < loops_.size(); ++i) {
+    std::promise<void> done;
+    loops_[i]->Post([&done] { done.set_value(); });
+    done.get_future().wait();
+  }
   if (timer_ == nullptr) return;
   uv_close(reinterpret_cast<uv_handle_t*>(timer_),
            [](uv_handle_t* handle) { delete reinterpret_cast<uv_timer_t*>(handle); });
@@ -83,7 +92,7 @@ std::unique_ptr<uv::StreamHandler> Server::MakeHandler(uv::Stream& stream) {
 
 absl::Status Server::Start() {
   LIVEEXEC_RETURN_IF_ERROR(upgrader_.Register(keyspace_));
-  LIVEEXEC_RETURN_IF_ERROR(upgrader_.Register(connections_));
+  LIVEEXEC_RETURN_IF_ERROR(upgrader_.Register(*connections_));
   if (upgrader_.fresh()) LIVEEXEC_RETURN_IF_ERROR(Listen());
   LIVEEXEC_RETURN_IF_ERROR(upgrader_.Start());
   RefreshProgramState();
@@ -99,15 +108,15 @@ absl::Status Server::Listen() {
   int port = options_.port;
   for (const std::string& host : options_.bind) {
     // With --port 0 all addresses get the port that the first one got.
-    LIVEEXEC_ASSIGN_OR_RETURN(port, connections_.ListenTcp(host, port));
+    LIVEEXEC_ASSIGN_OR_RETURN(port, connections_->ListenTcp(host, port));
   }
   if (options_.unix_socket.empty()) return absl::OkStatus();
   constexpr mode_t kMode = 0700;
-  return connections_.ListenUnix(options_.unix_socket, kMode);
+  return connections_->ListenUnix(options_.unix_socket, kMode);
 }
 
 void Server::Announce() {
-  for (const uv::Listening& listening : connections_.listening()) {
+  for (const uv::Listening& listening : connections_->listening()) {
     if (listening.path.empty()) {
       printf("listening on tcp %s:%d\n", listening.host.c_str(), listening.port);
     } else {
@@ -125,7 +134,7 @@ void Server::RefreshProgramState() {
   ProgramState& program = engine_.program();
   program.generation = upgrader_.generation();
   program.executable = OwnPath();
-  for (const uv::Listening& listening : connections_.listening()) {
+  for (const uv::Listening& listening : connections_->listening()) {
     if (listening.path.empty() && program.tcp_port == 0) program.tcp_port = listening.port;
   }
   engine_.config().Define("port", std::to_string(program.tcp_port));
@@ -154,7 +163,7 @@ void Server::Tick() {
 }
 
 void Server::Stop() {
-  connections_.StopListening();
+  connections_->StopListening();
   uv_stop(loops_[0]->loop());
 }
 

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -60,11 +61,11 @@ class Server final : public EngineHost {
   Engine engine_;
   std::vector<ClientHandler::Shared> shared_;  // by loop
   KeyspaceComponent keyspace_;
-  uv::StreamServer connections_;
-  uv_timer_t* timer_ = nullptr;           // deleted by its close callback
-  std::atomic<bool> serving_{false};      // before, nobody is to be woken
-  std::atomic<bool> tick_wanted_{false};  // DeadlineMoved has posted
-  size_t journal_entries_ = 0;            // those that the engine's ProgramState shows
+  std::optional<uv::StreamServer> connections_;  // ends before what its threads use
+  uv_timer_t* timer_ = nullptr;                  // deleted by its close callback
+  std::atomic<bool> serving_{false};             // before, nobody is to be woken
+  std::atomic<bool> tick_wanted_{false};         // DeadlineMoved has posted
+  size_t journal_entries_ = 0;                   // those that the engine's ProgramState shows
 };
 
 }  // namespace liveexec::demo

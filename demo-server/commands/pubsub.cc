@@ -37,7 +37,8 @@ void Subscribe(Call& call, ChannelKind kind, std::string_view verb) {
 void Unsubscribe(Call& call, ChannelKind kind, std::string_view verb) {
   std::vector<std::string> channels;
   if (call.size() == 1) {
-    channels = PubSub::ListOf(call.session(), kind);
+    const ChannelNames& names = PubSub::ListOf(call.session(), kind);
+    channels.assign(names.begin(), names.end());
   } else {
     for (size_t i = 1; i < call.size(); ++i) channels.emplace_back(call[i]);
   }

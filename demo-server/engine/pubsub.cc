@@ -32,7 +32,7 @@ void DeliverByPattern(Session& session, std::string_view pattern, std::string_vi
 
 }  // namespace
 
-std::vector<std::string>& PubSub::ListOf(Session& session, ChannelKind kind) {
+ChannelNames& PubSub::ListOf(Session& session, ChannelKind kind) {
   switch (kind) {
     case ChannelKind::kPattern:
       return session.patterns;
@@ -45,27 +45,23 @@ std::vector<std::string>& PubSub::ListOf(Session& session, ChannelKind kind) {
 }
 
 bool PubSub::Subscribe(Session& session, ChannelKind kind, std::string_view channel) {
-  std::vector<Session*>& listeners = tables_[Index(kind)][std::string(channel)];
-  std::vector<std::string>& list = ListOf(session, kind);
-  if (std::find(list.begin(), list.end(), channel) != list.end()) return false;
-  list.emplace_back(channel);
-  listeners.push_back(&session);
+  const std::string name(channel);
+  if (!ListOf(session, kind).insert(name).second) return false;
+  tables_[Index(kind)][name].insert(&session);
   return true;
 }
 
 bool PubSub::Unsubscribe(Session& session, ChannelKind kind, std::string_view channel) {
-  std::vector<std::string>& list = ListOf(session, kind);
-  auto found = std::find(list.begin(), list.end(), channel);
-  if (found == list.end()) return false;
-  RemoveFrom(kind, *found, session);
-  list.erase(found);
+  const std::string name(channel);
+  if (ListOf(session, kind).erase(name) == 0) return false;
+  RemoveFrom(kind, name, session);
   return true;
 }
 
 void PubSub::RemoveFrom(ChannelKind kind, const std::string& channel, Session& session) {
   auto found = tables_[Index(kind)].find(channel);
   if (found == tables_[Index(kind)].end()) return;
-  std::erase(found->second, &session);
+  found->second.erase(&session);
   if (found->second.empty()) tables_[Index(kind)].erase(found);
 }
 
@@ -79,7 +75,7 @@ void PubSub::Forget(Session& session) {
 void PubSub::Adopt(Session& session) {
   for (ChannelKind kind : kKinds) {
     for (const std::string& channel : ListOf(session, kind)) {
-      tables_[Index(kind)][channel].push_back(&session);
+      tables_[Index(kind)][channel].insert(&session);
     }
   }
 }

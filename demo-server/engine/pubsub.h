@@ -7,9 +7,9 @@
 
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "demo-server/engine/session.h"
 
@@ -19,7 +19,7 @@ enum class ChannelKind : uint8_t { kChannel = 0, kPattern = 1, kShard = 2 };
 
 class PubSub {
  public:
-  using Subscribers = absl::flat_hash_map<std::string, std::vector<Session*>>;
+  using Subscribers = absl::flat_hash_map<std::string, absl::flat_hash_set<Session*>>;
 
   // False when it was subscribed already.
   bool Subscribe(Session& session, ChannelKind kind, std::string_view channel);
@@ -37,7 +37,7 @@ class PubSub {
 
   const Subscribers& subscribers(ChannelKind kind) const { return tables_[Index(kind)]; }
 
-  static std::vector<std::string>& ListOf(Session& session, ChannelKind kind);
+  static ChannelNames& ListOf(Session& session, ChannelKind kind);
 
  private:
   static size_t Index(ChannelKind kind) { return static_cast<size_t>(kind); }

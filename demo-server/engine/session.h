@@ -11,11 +11,14 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "demo-server/protocol/resp_parser.h"
 
 namespace liveexec::demo {
 
 struct Command;
+
+using ChannelNames = absl::flat_hash_set<std::string>;
 
 // A key of one database.
 struct KeyName {
@@ -91,9 +94,9 @@ struct Session {
   bool monitor = false;
 
   Transaction transaction;
-  std::vector<std::string> channels;
-  std::vector<std::string> patterns;
-  std::vector<std::string> shard_channels;
+  ChannelNames channels;
+  ChannelNames patterns;
+  ChannelNames shard_channels;
   Blocked blocked;
 
   // Replies and messages that the connection has not been given yet.

@@ -54,9 +54,9 @@ class SessionImageOf {
     session.close_after_output = image.getCloseAfterOutput();
     session.killed = image.getKilled();
     ReadPieces(image.getOutput(), session.out);
-    session.channels = ReadList(image.getChannels());
-    session.patterns = ReadList(image.getPatterns());
-    session.shard_channels = ReadList(image.getShardChannels());
+    ReadNames(image.getChannels(), session.channels);
+    ReadNames(image.getPatterns(), session.patterns);
+    ReadNames(image.getShardChannels(), session.shard_channels);
     ReadAdditions(image, engine, session);
     LIVEEXEC_RETURN_IF_ERROR(ReadNumbers(image, session));
     LIVEEXEC_RETURN_IF_ERROR(ReadTransaction(image, session));
@@ -64,6 +64,10 @@ class SessionImageOf {
   }
 
  private:
+  static void ReadNames(capnp::List<capnp::Data>::Reader image, ChannelNames& names) {
+    for (auto name : image) names.emplace(FromData(name));
+  }
+
   static void WriteTransaction(const Transaction& transaction, typename Image::Builder image) {
     image.setOutdated(transaction.outdated);
     if (!transaction.watched.empty()) {
