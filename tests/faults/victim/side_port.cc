@@ -1,12 +1,8 @@
 #include "tests/faults/victim/side_port.h"
 
 #include <stdio.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
-
-#include <atomic>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -14,20 +10,7 @@
 #include "handoff/inheritance.h"
 #include "tests/faults/victim/misbehaviour.h"
 
-namespace {
-std::atomic<int64_t> wall_clock_offset{0};
-}  // namespace
-
-// Takes libc's place in this program, so that the wall clock can jump for it alone.
-extern "C" int clock_gettime(clockid_t clock, struct timespec* now) noexcept {
-  const long result = syscall(SYS_clock_gettime, clock, now);
-  if (result == 0 && clock == CLOCK_REALTIME) now->tv_sec += wall_clock_offset;
-  return static_cast<int>(result);
-}
-
 namespace liveexec::faults {
-
-void SetWallClockOffset(int64_t seconds) { wall_clock_offset = seconds; }
 
 size_t SidePort::OnInput(uv::Stream& stream, std::string_view input) {
   const size_t end = input.rfind('\n');
@@ -57,8 +40,6 @@ std::string SidePort::Answer(std::string_view line) {
     StopPoolThread();
   } else if (command == "spawn") {
     SpawnChildren(static_cast<int>(number));
-  } else if (command == "jump") {
-    SetWallClockOffset(number);
   } else {
     return "unknown";
   }

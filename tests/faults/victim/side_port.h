@@ -6,7 +6,6 @@
 //   block            the main loop stops in a callback: StopAt("block")
 //   pool             a thread of libuv's pool stops: StopAt("pool")
 //   spawn N          N children that end when nobody has DIR/gate open for writing any more
-//   jump SECONDS     this process's wall clock is ahead by so many
 #ifndef LIVEEXEC_TESTS_FAULTS_VICTIM_SIDE_PORT_H_
 #define LIVEEXEC_TESTS_FAULTS_VICTIM_SIDE_PORT_H_
 
@@ -45,9 +44,6 @@ class SidePort final : public uv::StreamHandler {
 
   const SidePortContext& context_;
 };
-
-// Seconds that CLOCK_REALTIME is ahead in this process. See clock_gettime in side_port.cc.
-void SetWallClockOffset(int64_t seconds);
 
 }  // namespace liveexec::faults
 
