@@ -167,4 +167,10 @@ bool ReapCustodian(pid_t pid) {
   return result == pid || (result < 0 && errno == ECHILD);
 }
 
+void AwaitDismissedCustodian(pid_t pid) {
+  int status;
+  while (waitpid(pid, &status, __WALL) < 0 && errno == EINTR) {
+  }
+}
+
 }  // namespace liveexec

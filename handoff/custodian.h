@@ -64,6 +64,8 @@ bool CustodianHasEnded(pid_t pid);
 void DismissCustodian(pid_t pid);
 // True once it is reaped, or not our child. Never blocks.
 bool ReapCustodian(pid_t pid);
+// The same, but waits for its end, which is near once it was dismissed.
+void AwaitDismissedCustodian(pid_t pid);
 
 }  // namespace liveexec
 

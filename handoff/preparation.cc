@@ -24,7 +24,15 @@ absl::Status Check(Program& program, Attempt& attempt) {
   return CheckFdBudget(program, attempt);
 }
 
+// Nobody else will: the next program knows only of the custodian that it finds in its own record.
+void ReapPreviousCustodian(Program& program) {
+  if (program.custodian_to_reap == 0) return;
+  AwaitDismissedCustodian(program.custodian_to_reap);
+  program.custodian_to_reap = 0;
+}
+
 absl::Status Guard(Program& program, Attempt& attempt) {
+  ReapPreviousCustodian(program);
   attempt.stamp.generation = program.generation;
   if (getrandom(attempt.stamp.nonce.data(), attempt.stamp.nonce.size(), 0) !=
       static_cast<ssize_t>(attempt.stamp.nonce.size())) {
