@@ -180,9 +180,12 @@ void UpgraderImpl::RemoveThread(Executor& executor) {
 absl::Status UpgraderImpl::Start() {
   if (started_) return absl::FailedPreconditionError("Start was called before");
   started_ = true;
-  if (inheritance_.mode == StartMode::kRehearsal) EndRehearsal(program_, inheritance_);
   absl::Status status =
       program_.parking.Park(Parking::For::kSnapshot, program_.options.rehydrate_deadline);
+  // A rehearsal touches the other threads' loops as well, so it too needs them to stand still.
+  if (status.ok() && inheritance_.mode == StartMode::kRehearsal) {
+    EndRehearsal(program_, inheritance_);
+  }
   if (status.ok()) status = fresh() ? StartFresh() : Arrive(program_, inheritance_);
   if (!status.ok()) RollBack(status);  // Does not return if there is a way back.
   program_.parking.Release();
