@@ -24,7 +24,6 @@ using harness::Protocol;
 using harness::RunSeed;
 using harness::Snapshot;
 using harness::TakeSnapshot;
-using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
