@@ -43,7 +43,7 @@ std::vector<Case> Cases() {
        Server(),
        With(Server(), [](ProgramNote& note) { note.application = "other"; }),
        {"E_APP"},
-       "not a server"},
+       "not server"},
       {"AnotherApplicationHidesEverythingElse",
        Server(),
        With(Server({}),
