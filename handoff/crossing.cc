@@ -25,6 +25,7 @@ class Blackout {
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kExporting));
     Exporter exporter(program_.syscalls, *attempt_.inspector, program_.note);
     LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, exporter.Export(program_.components));
+    LIVEEXEC_RETURN_IF_ERROR(RefuseChannel(exported));
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kSealing));
     attempt_.entry.fds_left_behind = LeftBehind(attempt_.open_fds, exported.fds, kMaxLeftBehind);
     LIVEEXEC_ASSIGN_OR_RETURN(Sealed sealed,
@@ -77,6 +78,24 @@ class Blackout {
     }
     attempt_.phases.Enter(phase, attempt_.entry);
     attempt_.recorder.NotePhase(phase);
+    return absl::OkStatus();
+  }
+
+  // With an end of the channel in its own queue, nobody could ever free what is in it.
+  absl::Status RefuseChannel(const Exported& exported) {
+    for (int end : {attempt_.channel.sender.get(), attempt_.channel.receiver.get()}) {
+      LIVEEXEC_ASSIGN_OR_RETURN(FdIdentity own, attempt_.inspector->Inspect(end));
+      for (const FdEntry& entry : exported.entries) {
+        if (entry.identity.socket_cookie == 0 ||
+            entry.identity.socket_cookie != own.socket_cookie) {
+          continue;
+        }
+        return CodedError("E_FD", absl::StatusCode::kFailedPrecondition,
+                          absl::StrCat(entry.component, "/", entry.role, "/", entry.number,
+                                       " is the upgrade's own channel: carry only fds that the "
+                                       "component opened itself"));
+      }
+    }
     return absl::OkStatus();
   }
 

@@ -104,8 +104,27 @@ absl::StatusOr<Sealed> Exporter::Seal(Exported exported, const ImageStamp& stamp
   auto written = WriteImage(syscalls_, "liveexec-manifest", stamp, message);
   if (!written.ok()) return WithCode(Annotate(written.status(), "write the manifest"), "E_MEMORY");
   sealed.manifest = *std::move(written);
+  LIVEEXEC_RETURN_IF_ERROR(ReadBack(sealed, stamp));
   sealed.fds = std::move(exported.fds);
   return sealed;
+}
+
+// An image that cannot be read is found here, where the old program still has the state: the new
+// one could only roll back, to an old one that reads the same image.
+absl::Status Exporter::ReadBack(const Sealed& sealed, const ImageStamp& stamp) {
+  auto check = [&](const WrittenImage& written) -> absl::Status {
+    LIVEEXEC_ASSIGN_OR_RETURN(ImageFile image,
+                              ImageFile::Open(syscalls_, written.fd.get(), &stamp));
+    if (image.length() == written.length && image.checksum() == written.checksum) {
+      return absl::OkStatus();
+    }
+    return CodedError("E_CHECKSUM", absl::StatusCode::kDataLoss,
+                      "an image is not what was written");
+  };
+  for (const WrittenImage& image : sealed.images) {
+    LIVEEXEC_RETURN_IF_ERROR(Annotate(check(image), "read an image back"));
+  }
+  return Annotate(check(sealed.manifest), "read the manifest back");
 }
 
 absl::StatusOr<Sent> Exporter::Send(Sealed sealed, FdChannelEnds channel, int recorder,

@@ -64,7 +64,8 @@ class Exporter {
                                   int64_t slice_end_ns = 0);
 
   // Writes and seals the images, completes `manifest` (components, fds, sizes in its `current`) and
-  // seals it. E_MEMORY.
+  // seals it; then reads everything back. E_MEMORY; E_SEAL, E_IMAGE or E_CHECKSUM when what can be
+  // read is not what was written.
   absl::StatusOr<Sealed> Seal(Exported exported, const ImageStamp& stamp, Manifest manifest);
 
   // Fills `channel`: the bootstrap batch, then images and fds, 252 to a batch. E_FDPUSH.
@@ -72,6 +73,7 @@ class Exporter {
 
  private:
   absl::Status ExportOne(Component& component, int64_t slice_end_ns, Exported& exported);
+  absl::Status ReadBack(const Sealed& sealed, const ImageStamp& stamp);
   absl::Status AddFds(const std::string& name, const ExportContext& context, Exported& exported);
 
   Syscalls& syscalls_;

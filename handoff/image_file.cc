@@ -1,6 +1,8 @@
 #include "handoff/image_file.h"
 
+#include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -39,6 +41,27 @@ static_assert(std::endian::native == std::endian::little, "images are read in pl
 uint64_t HeaderChecksum(const Header& header) {
   return XXH3_64bits(&header, offsetof(Header, header_checksum));
 }
+
+// A write beyond RLIMIT_FSIZE is EFBIG, and a SIGXFSZ whose default is to kill the process. While
+// this exists it is held back, and at the end forgotten.
+class FileSizeSignalHeld {
+ public:
+  FileSizeSignalHeld() {
+    sigemptyset(&signal_);
+    sigaddset(&signal_, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &signal_, &before_);
+  }
+  ~FileSizeSignalHeld() {
+    const struct timespec now = {};
+    if (sigismember(&before_, SIGXFSZ) == 0) sigtimedwait(&signal_, nullptr, &now);
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  FileSizeSignalHeld(const FileSizeSignalHeld&) = delete;
+  FileSizeSignalHeld& operator=(const FileSizeSignalHeld&) = delete;
+
+ private:
+  sigset_t signal_, before_;
+};
 
 absl::Status Damaged(std::string_view code, std::string_view message) {
   return CodedError(code, absl::StatusCode::kDataLoss, message);
@@ -80,6 +103,7 @@ absl::Status CheckSegmentTable(absl::Span<const uint8_t> message) {
 
 absl::StatusOr<WrittenImage> WriteImage(Syscalls& syscalls, const char* name,
                                         const ImageStamp& stamp, capnp::MessageBuilder& message) {
+  FileSizeSignalHeld held;
   LIVEEXEC_ASSIGN_OR_RETURN(MemfdWriter writer, MemfdWriter::Create(syscalls, name));
   Header header = {};
   auto header_bytes =

@@ -74,7 +74,8 @@ absl::Status Execute(Syscalls& syscalls, const Launch& launch) {
   syscalls.Fcntl(launch.channel, F_SETFD, FD_CLOEXEC);
   for (int fd : launch.inheritable) syscalls.Fcntl(fd, F_SETFD, 0);
   RestoreRlimits(syscalls, limits);
-  return WithCode(ErrnoError(-result, "exec the new program"), "E_EXEC");
+  return WithCode(ErrnoError(-result, "exec the new program"),
+                  result == -ETXTBSY ? "E_TXTBSY" : "E_EXEC");
 }
 
 }  // namespace liveexec

@@ -25,8 +25,9 @@ struct Launch {
 
 // Becomes `launch.program`. Blocks all signals, puts rlimits back, makes every fd CLOEXEC but stdio
 // and the channel. Returns only when that failed, with everything undone: E_CANCELLED when SIGTERM
-// or SIGINT is pending, which then takes its course in this program; E_EXEC with the errno when the
-// kernel refused (ENOENT, ENOEXEC, ETXTBSY, E2BIG, EAGAIN, ...). Call it on the main thread.
+// or SIGINT is pending, which then takes its course in this program; E_TXTBSY when somebody has it
+// open for writing; E_EXEC with the errno when the kernel refused otherwise (ENOENT, ENOEXEC,
+// E2BIG, EAGAIN, ...). Call it on the main thread.
 absl::Status Execute(Syscalls& syscalls, const Launch& launch);
 
 }  // namespace liveexec

@@ -16,7 +16,14 @@ namespace liveexec {
 namespace {
 
 absl::Status Check(Program& program, Attempt& attempt) {
+  int64_t start_ns = MonotonicNs();
   LIVEEXEC_RETURN_IF_ERROR(CheckCandidate(program, attempt));
+  // A disk that hangs cannot be interrupted; one that is merely slow is noticed here.
+  if (absl::Nanoseconds(MonotonicNs() - start_ns) > program.options.check_deadline) {
+    return CodedError("E_TIMEOUT", absl::StatusCode::kDeadlineExceeded,
+                      "reading the candidate took longer than check_deadline: look at the disk, or "
+                      "raise the deadline");
+  }
   attempt.inspector = std::make_unique<FdInspector>(program.syscalls);
   auto open_fds = ListOpenFds(program.syscalls, *attempt.inspector);
   if (!open_fds.ok()) return WithCode(open_fds.status(), "E_FDS");

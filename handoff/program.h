@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -42,7 +43,8 @@ struct Program {
 
   Parking parking;
 
-  pid_t custodian_to_reap = 0;  // of the upgrade that this program came from
+  // Of the upgrade that this program came from. The conductor and the preparing thread look at it.
+  std::atomic<pid_t> custodian_to_reap{0};
 
   // Guarded by `mutex`: the conductor answers from them, the main thread writes them.
   mutable std::mutex mutex;

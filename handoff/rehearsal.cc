@@ -88,7 +88,10 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
        .inheritance = {.mode = StartMode::kRehearsal, .channel = 0, .nonce = stamp.nonce},
        .arguments = program.traits.arguments,
        .environment = EnvironmentForNextProgram(program)});
-  if (!process.ok()) return WithCode(process.status(), "E_REHEARSAL");
+  if (!process.ok()) {
+    bool busy = ErrnoOf(process.status()) == ETXTBSY;
+    return WithCode(process.status(), busy ? "E_TXTBSY" : "E_REHEARSAL");
+  }
   auto status = process->Wait(program.options.rehearsal_deadline,
                               [&] { return attempt.ticket->cancelled(); });
   if (absl::IsCancelled(status.status())) return WithCode(status.status(), "E_CANCELLED");

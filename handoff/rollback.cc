@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -44,6 +45,7 @@ struct ArmedState {
   void* handler_stack = nullptr;
   int timer = -1;  // the kernel's id
   struct sigaction replaced[std::size(kFatalSignals)] = {};
+  struct rlimit limits[RLIM_NLIMITS] = {};  // as the old program set them for exec
 };
 
 // Constant-initialized: arming comes before the constructors, and none may wipe it.
@@ -53,6 +55,19 @@ int DeadlineSignal() { return SIGRTMAX; }
 
 bool IsArmedHere() { return state.armed != 0 && getpid() == state.pid; }
 
+// What the new program lowered must not follow the old one.
+void RestoreLimits() {
+  for (int resource = 0; resource < RLIM_NLIMITS; ++resource) {
+    setrlimit(static_cast<__rlimit_resource_t>(resource), &state.limits[resource]);
+  }
+}
+
+void SaveLimits() {
+  for (int resource = 0; resource < RLIM_NLIMITS; ++resource) {
+    getrlimit(static_cast<__rlimit_resource_t>(resource), &state.limits[resource]);
+  }
+}
+
 // The point of no return of a rollback. All signals stay blocked across the exec: one that arrives
 // in the middle must wait for the old program, not kill the process.
 void ExecOldProgram() {
@@ -61,6 +76,7 @@ void ExecOldProgram() {
   sigprocmask(SIG_SETMASK, &all, nullptr);
   syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
   fcntl(state.channel, F_SETFD, 0);
+  RestoreLimits();
   syscall(SYS_execveat, state.old_program, "", state.arguments, state.environment, AT_EMPTY_PATH);
   _exit(kExitStatus);
 }
@@ -222,6 +238,7 @@ void Arm(char** arguments, char** environment) {
   state.pid = getpid();
   state.channel = inheritance.channel;
   state.old_program = fds[kOldProgramFd];
+  SaveLimits();
   state.arguments = arguments;
   Inheritance announced = inheritance;
   announced.mode = StartMode::kRollback;

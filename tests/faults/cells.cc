@@ -32,7 +32,7 @@ void Play(const Cell& cell, CellResult& result) {
   try {
     result.seen = cell.provoke(run);
     Judge(cell, result);
-    run.Prove(cell.proof, result.seen);
+    run.Prove(cell.proof);
   } catch (const std::exception& error) {
     result.problems.push_back(error.what());
   }
@@ -56,6 +56,7 @@ const std::vector<Cell>& Cells() {
 
 const std::vector<Omission>& Omissions() {
   static const auto* const omissions = new std::vector<Omission>{
+      {"73", "the part with systemd's fd store, which is not implemented"},
       {"80", "resident memory is not implemented"},
   };
   return *omissions;

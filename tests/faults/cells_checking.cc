@@ -158,11 +158,19 @@ Seen SlowDisk(FaultRun& run) {
       ControlUpgrade{.binary = FaultRun::Program("v2"), .sha256 = std::string(64, 'a')});
 }
 
+// The same while its headers and notes are read.
+Seen SlowDiskWithoutHash(FaultRun& run) {
+  const Tracer tracer(run.pid(), {"-e", "trace=pread64", "-e", "inject=pread64:delay_enter=400000"},
+                      Tracer::kAll);
+  return run.Upgrade(FaultRun::Program("v2"));
+}
+
 Seen CarriesUserfaultfd(FaultRun& run) {
   run.SetPlan("v1 * export carry-userfaultfd");
   const Seen seen = run.Upgrade(FaultRun::Program("v2"));
   run.Expect(seen.message.find("state/special") != std::string::npos,
              "the message does not name the fd: " + seen.message);
+  run.Side("drop");
   return seen;
 }
 
@@ -184,15 +192,8 @@ Seen AnotherApplication(FaultRun& run) { return run.Upgrade(FaultRun::Program("s
 Seen NoneOfOurs(FaultRun& run) { return run.Upgrade("/bin/true"); }
 
 Seen FewFdsLeft(FaultRun& run) {
-  struct rlimit before;
-  const struct rlimit few = {40, 40};
-  if (prlimit(run.pid(), RLIMIT_NOFILE, nullptr, &before) != 0 ||
-      prlimit(run.pid(), RLIMIT_NOFILE, &few, nullptr) != 0) {
-    throw Skipped{"prlimit is not permitted here"};
-  }
-  const Seen seen = run.Upgrade(FaultRun::Program("v2"));
-  prlimit(run.pid(), RLIMIT_NOFILE, &before, nullptr);
-  return seen;
+  const SoftLimit few(run.pid(), RLIMIT_NOFILE, 40);
+  return run.Upgrade(FaultRun::Program("v2"));
 }
 
 }  // namespace
@@ -214,6 +215,8 @@ std::vector<Cell> CheckingCells() {
       {"18", "RefusesFileCapabilities", "A", "E_PRIV", FileCapabilities},
       {"19", "RefusesANoexecMount", "A", "E_ACCES", MountedNoexec},
       {"20", "RefusesAnotherHash", "A", "E_HASH", AnotherHash},
+      {"21", "GivesUpOnASlowDiskWhileReadingNotes", "A", "E_TIMEOUT", SlowDiskWithoutHash,
+       Proof::kServes, "check=500"},
       {"21", "GivesUpOnASlowDisk", "A", "E_TIMEOUT", SlowDisk, Proof::kServes, "check=500"},
       {"22", "RefusesAnFdThatCannotCross", "A", "E_FD", CarriesUserfaultfd},
       {"23", "RefusesWhenMemoryIsShort", "A", "E_NOMEM", LittleMemory},

@@ -4,13 +4,15 @@
 //   FaultRun run({.threads = 4});
 //   run.SetPlan("bad upgrade rehydrate segv");
 //   Seen seen = run.Upgrade(run.Program("bad"));     // C, E_CRASH
-//   run.ProveServing(seen);
+//   run.Prove(Proof::kServes);
 //   run.problems();                                  // empty
 //
 // What must work for a test to make sense throws std::runtime_error; what must hold for the
 // framework to be right becomes a problem. One thread, except for the clients' and the requester's.
 #ifndef LIVEEXEC_TESTS_FAULTS_FAULT_RUN_H_
 #define LIVEEXEC_TESTS_FAULTS_FAULT_RUN_H_
+
+#include <sys/resource.h>
 
 #include <future>
 #include <map>
@@ -74,6 +76,8 @@ class FaultRun {
   // The same in two steps.
   void BeginUpgrade(const std::string& binary);
   Seen AwaitUpgrade();
+  // Whether AwaitUpgrade would return at once.
+  bool HasAnswer();
   // What the journal has of the newest upgrade.
   Seen LastUpgrade();
   std::vector<JournalEntry> History();
@@ -88,6 +92,8 @@ class FaultRun {
   // Waits until a statistic has the value; false after a while.
   bool AwaitStat(const std::string& name, uint64_t value);
 
+  // What the server is compared with at the end; taken at the start, too.
+  void TakeBaseline();
   // More clients, which count for the proof; before the first upgrade.
   void AddIdleClients(int count);
 
@@ -102,6 +108,8 @@ class FaultRun {
   pid_t CustodianPid();
 
   int64_t ResidentBytes();
+  // The directories in which the server says that it has kept its state.
+  std::vector<std::string> Wreckage() const;
 
   // Adds a problem unless `condition`.
   void Expect(bool condition, const std::string& problem);
@@ -110,7 +118,7 @@ class FaultRun {
   void AddEchoed(uint64_t bytes) { echoed_to_others_ += bytes; }
 
   // The proofs. Each is a run's last call.
-  void Prove(Proof proof, const Seen& seen);
+  void Prove(Proof proof);
   // Only that the clients are served as if nothing had happened; may be called in between.
   void ProveClients();
   // Keeps the server's directory, and prints its output.
@@ -120,8 +128,8 @@ class FaultRun {
   Seen ToSeen(const absl::StatusOr<JournalEntry>& answer);
   void MakeFifos();
   void StartSwarm();
-  std::vector<std::string> Drift(const Seen& seen);
-  void ProveUnchanged(const Seen& seen);
+  std::vector<std::string> Drift();
+  void ProveUnchanged();
   void ProveNextUpgrade();
   void ProveNothingLost();
   void ProveStops();
@@ -139,6 +147,20 @@ class FaultRun {
   uint64_t echoed_to_others_ = 0;
   int copies_ = 0;
   std::vector<std::string> problems_;
+};
+
+// A soft limit of another process, until the end of the scope. Skipped: it is not permitted.
+class SoftLimit {
+ public:
+  SoftLimit(pid_t pid, __rlimit_resource resource, rlim_t limit);
+  ~SoftLimit();
+  SoftLimit(const SoftLimit&) = delete;
+  SoftLimit& operator=(const SoftLimit&) = delete;
+
+ private:
+  pid_t pid_;
+  __rlimit_resource resource_;
+  struct rlimit before_;
 };
 
 // Runs `condition` again and again until it holds, for what no event tells of: another process's

@@ -60,9 +60,10 @@ Tracer::~Tracer() { Detach(); }
 // False at the end of the file, or when nothing comes.
 bool Tracer::ReadMore(int fd, std::string& text, absl::Duration timeout) {
   struct pollfd wait = {fd, POLLIN, 0};
-  if (poll(&wait, 1, static_cast<int>(absl::ToInt64Milliseconds(timeout))) <= 0) return false;
+  if (poll(&wait, 1, static_cast<int>(absl::ToInt64Milliseconds(timeout)) + 1) <= 0) return false;
   char buffer[16384];
   const ssize_t size = read(fd, buffer, sizeof(buffer));
+  ended_ = ended_ || size == 0;
   if (size <= 0) return false;
   text.append(buffer, static_cast<size_t>(size));
   return true;
@@ -72,7 +73,8 @@ bool Tracer::WaitFor(std::string_view text, absl::Duration timeout) {
   const int64_t deadline_ns = harness::NowNs() + absl::ToInt64Nanoseconds(timeout);
   while (calls_.find(text) == std::string::npos) {
     const int64_t left_ns = deadline_ns - harness::NowNs();
-    if (left_ns <= 0 || !ReadMore(output_.get(), calls_, absl::Nanoseconds(left_ns))) return false;
+    if (left_ns <= 0 || ended_) return false;
+    ReadMore(output_.get(), calls_, absl::Nanoseconds(left_ns));
   }
   return true;
 }

@@ -5,8 +5,8 @@
 //   std::vector<std::string> calls = tracer.Detach();
 //
 // Counters of strace's "when=N" are for each thread, and begin when it is attached; threads and
-// processes that are started later begin at 1. kMainThread leaves all but the main thread alone,
-// kAll follows what is started as well. Throws std::runtime_error when strace cannot attach.
+// processes that are started later begin at 1. kMainThread traces the thread `pid` alone, kAll all
+// threads of its process, and what they start. Throws std::runtime_error when strace cannot attach.
 #ifndef LIVEEXEC_TESTS_FAULTS_TRACER_H_
 #define LIVEEXEC_TESTS_FAULTS_TRACER_H_
 
@@ -37,6 +37,9 @@ class Tracer {
   // not do so in time.
   bool WaitFor(std::string_view text, absl::Duration timeout);
 
+  // Whether strace has ended by itself: there is nobody left to trace.
+  bool ended() const { return ended_; }
+
   // Lets the server go on alone. All that strace wrote: a line for each call that it traced.
   std::vector<std::string> Detach();
 
@@ -45,6 +48,7 @@ class Tracer {
 
   UniqueFd output_, errors_;
   std::string calls_, messages_;
+  bool ended_ = false;
   std::unique_ptr<harness::ChildProcess> strace_;
 };
 

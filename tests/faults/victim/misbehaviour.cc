@@ -18,6 +18,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -199,6 +200,13 @@ absl::Status Reach(std::string_view point) {
   if (action == "stop") StopAt(point);
   Misbehave(action, number);
   return absl::OkStatus();
+}
+
+void PauseIfTraced() {
+  const std::string status = ReadAll("/proc/self/status");
+  // Untraced calls do not fail: a status that cannot be read is that of a traced process.
+  if (!status.empty() && absl::StrContains(status, "TracerPid:\t0\n")) return;
+  syscall(SYS_tgkill, getpid(), gettid(), SIGSTOP);
 }
 
 void StopAt(std::string_view point) {

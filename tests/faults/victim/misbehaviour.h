@@ -38,6 +38,10 @@ std::string PlanFor(std::string_view point);
 // Does it. Actions that it does not know it leaves to the caller.
 absl::Status Reach(std::string_view point);
 
+// Stops the whole process, as by SIGSTOP, if somebody traces it: so that the tracer can let go of
+// it between the crossing and whatever comes then.
+void PauseIfTraced();
+
 // Writes "PID POINT MODE" to DIR/events and waits for a byte in DIR/go.
 void StopAt(std::string_view point);
 

@@ -36,6 +36,8 @@ std::string SidePort::Answer(std::string_view line) {
   } else if (command == "block") {
     // After the answer has left.
     context_.main->Post([] { StopAt("block"); });
+  } else if (command == "drop") {
+    context_.state->DropSpecial();
   } else if (command == "pool") {
     StopPoolThread();
   } else if (command == "spawn") {
@@ -59,9 +61,6 @@ std::string SidePort::Stats() const {
 void SidePort::Upgrade(std::string path) {
   context_.upgrader->Request({.binary = std::move(path), .trigger = "api"},
                              [](const JournalEntry& entry) {
-                               // For whoever traces our system calls: those that work cannot be
-                               // relied on there.
-                               access("/victim/abandoned", F_OK);
                                printf("abandoned %s\n", entry.code.c_str());
                                fflush(stdout);
                              });

@@ -2,9 +2,10 @@
 //
 //   stats            one line: "role=v1 pid=7 generation=0 mode=fresh echoed=0 clients=3 ..."
 //   upgrade [PATH]   asks the upgrader, as an application would; "asked". If this program goes on,
-//                    it writes "abandoned CODE" to its output and calls access("/victim/abandoned")
+//                    it writes "abandoned CODE" to its output
 //   block            the main loop stops in a callback: StopAt("block")
 //   pool             a thread of libuv's pool stops: StopAt("pool")
+//   drop             closes the fd that the plan had it open: carry-...
 //   spawn N          N children that end when nobody has DIR/gate open for writing any more
 #ifndef LIVEEXEC_TESTS_FAULTS_VICTIM_SIDE_PORT_H_
 #define LIVEEXEC_TESTS_FAULTS_VICTIM_SIDE_PORT_H_

@@ -86,7 +86,10 @@ absl::Status State::Export(ExportContext& context) const {
   return ExportByPlan(context);
 }
 
-void State::Resume() { Reach("resume").IgnoreError(); }
+void State::Resume() {
+  Reach("resume").IgnoreError();
+  if (pause_) PauseIfTraced();
+}
 
 absl::Status State::Rehydrate(ImportContext& context) {
   LIVEEXEC_RETURN_IF_ERROR(Reach("rehydrate"));
@@ -112,6 +115,7 @@ absl::Status State::SelfCheck() {
 
 void State::Activate() {
   Reach("activate").IgnoreError();
+  if (pause_) PauseIfTraced();
   on_activate_();
   Reach("serving").IgnoreError();
 }

@@ -17,9 +17,10 @@ namespace liveexec::faults {
 // Registered last: exported, rehydrated and activated after all the others.
 class State final : public Component {
  public:
-  // `pad`: bytes that the state is to have besides. `on_activate` tells the test.
-  State(size_t pad, std::function<void()> on_activate)
-      : pad_(pad), on_activate_(std::move(on_activate)) {}
+  // `pad`: bytes that the state is to have besides. `on_activate` tells the test. `pause`: calls
+  // PauseIfTraced when a crossing has ended, one way or another.
+  State(size_t pad, bool pause, std::function<void()> on_activate)
+      : pad_(pad), pause_(pause), on_activate_(std::move(on_activate)) {}
 
   std::string_view name() const override { return "state"; }
   absl::Status Initialize() override;
@@ -29,6 +30,9 @@ class State final : public Component {
   absl::Status Rehydrate(ImportContext& context) override;
   absl::Status SelfCheck() override;
   void Activate() override;
+
+  // Closes what the plan had it open: main thread.
+  void DropSpecial() { special_.reset(); }
 
   // Any thread.
   std::atomic<uint64_t> echoed{0};
@@ -40,6 +44,7 @@ class State final : public Component {
   absl::Status ExportByPlan(ExportContext& context) const;
 
   size_t pad_;
+  bool pause_;
   std::string carried_pad_;
   std::function<void()> on_activate_;
   UniqueFd file_;             // locked: fcntl, and flock

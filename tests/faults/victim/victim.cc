@@ -94,7 +94,8 @@ class Victim {
   Victim(Options options, LoopExecutor& executor)
       : options_(std::move(options)),
         executor_(executor),
-        state_(static_cast<size_t>(options_["pad"]), [this] { Announce(); }),
+        state_(static_cast<size_t>(options_["pad"]), options_["pause"] != 0,
+               [this] { Announce(); }),
         signals_("signals", executor),
         children_("children", executor, [this](const uv::ChildExit&) { ++state_.child_exits; }) {}
 
@@ -160,7 +161,6 @@ class Victim {
   }
 
   void Announce() {
-    access("/victim/serving", F_OK);
     printf("victim %s ready pid=%d generation=%llu mode=%s tcp %d\n", kRole, getpid(),
            static_cast<unsigned long long>(upgrader_->generation()),
            std::string(StartModeName(ProcessInheritance().mode)).c_str(),

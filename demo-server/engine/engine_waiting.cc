@@ -1,0 +1,86 @@
+// Engine: clients that wait, and what happens by itself as time goes by.
+#include <algorithm>
+#include <utility>
+
+#include "demo-server/engine/engine.h"
+#include "demo-server/engine/pops.h"
+
+namespace liveexec::demo {
+
+void Engine::Block(Session& session, Blocked how) {
+  const int64_t deadline = how.deadline_ms;
+  const auto before = blocked_.NextDeadline();
+  blocked_.Block(session, std::move(how));
+  if (deadline != 0 && (!before.has_value() || deadline < *before)) host_->DeadlineMoved();
+}
+
+void Engine::Unblock(Session& session, Unblocking why) {
+  if (why == Unblocking::kTimeout) {
+    ReplyTo(session).NullArray();
+  } else if (why == Unblocking::kError) {
+    ReplyTo(session).Error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+  }
+  blocked_.Unblock(session);
+  session.resume_input = true;
+  Pend(session);
+}
+
+void Engine::ServeReady() {
+  // Serving one client may make another key ready (BLMOVE), and so on: each round serves somebody
+  // or is the last.
+  while (blocked_.has_ready()) {
+    for (const KeyName& name : blocked_.TakeReady()) {
+      for (Session* session : blocked_.WaitingFor(name)) {
+        Reply reply = ReplyTo(*session);
+        const PopResult result = Pop(*this, name.database, name.key, session->blocked, reply);
+        if (result == PopResult::kNothing) break;
+        if (result == PopResult::kDone) Unblock(*session, Unblocking::kServed);
+      }
+    }
+  }
+}
+
+int Engine::RunTimers() {
+  constexpr int kTickMs = 100;
+  std::lock_guard lock(mutex_);
+  RefreshClock();
+  current_loop_ = 0;
+  const int64_t now = MonotonicMs();
+  while (Session* session = blocked_.Overdue(now)) Unblock(*session, Unblocking::kTimeout);
+  ExpireSome();
+  if (now - sampled_ms_ >= 1000) {
+    operations_per_second_ = sampled_ms_ == 0 ? 0
+                                              : (statistics_.commands - sampled_commands_) * 1000 /
+                                                    static_cast<uint64_t>(now - sampled_ms_);
+    sampled_commands_ = statistics_.commands;
+    sampled_ms_ = now;
+  }
+  current_loop_ = -1;
+  const auto next = blocked_.NextDeadline();
+  if (!next.has_value()) return kTickMs;
+  return static_cast<int>(std::clamp<int64_t>(*next - now, 1, kTickMs));
+}
+
+void Engine::ExpireSome() {
+  for (int database = 0; database < Keyspace::kDatabases; ++database) ExpireIn(database);
+}
+
+void Engine::ExpireIn(int database) {
+  // As long as a sample finds that many are overdue there is more to gain; the rounds bound how
+  // long the lock is held.
+  constexpr int kRounds = 64;
+  constexpr size_t kSample = 20;
+  const StoredVector<Entry*>& entries = keyspace_.database(database).volatile_entries();
+  for (int round = 0; round < kRounds && !entries.empty(); ++round) {
+    size_t expired = 0;
+    for (size_t i = 0; i < kSample && !entries.empty(); ++i) {
+      Entry* entry = entries[random() % entries.size()];
+      if (entry->expires_at > now_ms_) continue;
+      Expire(database, entry);
+      ++expired;
+    }
+    if (expired <= kSample / 4) return;
+  }
+}
+
+}  // namespace liveexec::demo
