@@ -1,111 +1,63 @@
-"""Throughput of demo-server against redis-server, in one run: ./dev bench [--json FILE].
+"""demo-server against redis-server (benchmark 5).
 
-Both servers run at the same time, and the rounds alternate between them, so that what else happens on the machine
-hits both. A ratio is the median over the rounds of demo-server's requests per second divided by redis-server's of the
-same round. Above 1: demo-server is faster.
-"""
+Both run at the same time, and the rounds alternate between them. A ratio is the median over the rounds of demo-server's
+requests per second divided by redis-server's of the same round. Above 1: demo-server is faster."""
 
-import argparse
-import contextlib
-import json
-import os
-import re
 import shutil
-import socket
 import statistics
 import subprocess
-import sys
-import tempfile
+
+from processes import Failure, Server, free_port
 
 
-@contextlib.contextmanager
-def started(command, ready, log_path):
-    """Runs a server until the block ends; yields the match of the line that says that it is ready."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        seen = []
-        for line in process.stdout:
-            seen.append(line)
-            match = re.search(ready, line)
-            if match:
-                break
-        else:
-            sys.exit("{} does not start:\n{}".format(command[0], "".join(seen)))
-        # What else it says must not fill the pipe.
-        with open(log_path, "wb") as log:
-            drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=log)
-        yield match
-        process.terminate()
-        process.wait(timeout=20)
-        drain.wait(timeout=20)
-    finally:
-        process.kill()
-        process.wait()
+def redis_server(context, *options):
+    directory = context.directory()
+    port = free_port()
+    return Server([shutil.which("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                   "--appendonly", "no", "--dir", directory, *options], r"[Rr]eady to accept", directory, port=port)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def measure(port, test, pipeline, requests, clients):
-    """Requests per second, as redis-benchmark counts them."""
+def requests_per_second(port, test, pipeline, requests, client_threads=1):
+    """As redis-benchmark counts them: 50 connections, values of 64 bytes, 10,000 keys."""
     output = subprocess.run(
-        ["redis-benchmark", "-p", str(port), "-t", test, "-n", str(requests), "-c", str(clients), "-P", str(pipeline),
-         "-r", "10000", "-d", "64", "--csv"],
+        ["redis-benchmark", "-p", str(port), "-t", test, "-n", str(requests), "-c", "50", "-P", str(pipeline),
+         "-r", "10000", "-d", "64", "--threads", str(client_threads), "--csv"],
         check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     for line in output.splitlines():
         fields = [field.strip('"') for field in line.split(",")]
         if fields[0].lower() == test:
             return float(fields[1])
-    sys.exit("redis-benchmark said: " + output)
+    raise Failure("redis-benchmark said: " + output)
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--server", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--requests", type=int, default=200000, help="in each round; four times as many when pipelined")
-    parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--json", metavar="FILE")
-    arguments = parser.parse_args()
+def in_turns(servers, rounds, measure):
+    """The samples of each of two servers, and the median of the first's divided by the second's, round by round."""
+    samples = [[], []]
+    for number in range(rounds + 1):
+        for which in (0, 1) if number % 2 else (1, 0):
+            sample = measure(servers[which])
+            if number > 0:  # The first round warms up.
+                samples[which].append(sample)
+    return samples, statistics.median(ours / theirs for ours, theirs in zip(*samples))
 
-    results = []
-    with tempfile.TemporaryDirectory(prefix="lx.") as directory:
-        logs = [os.path.join(directory, name) for name in ("demo.log", "redis.log")]
-        redis_port = free_port()
-        demo = [arguments.server, "--port", "0", "--control", directory + "/run/control"]
-        redis = [shutil.which("redis-server"), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", "",
-                 "--appendonly", "no", "--dir", directory]
-        with started(demo, r"listening on tcp .*:(\d+)$", logs[0]) as listening, \
-                started(redis, r"Ready to accept|ready to accept", logs[1]):
-            ports = {"demo": int(listening.group(1)), "redis": redis_port}
+
+def throughput(context):
+    if not context.wants("throughput_"):
+        return
+    rounds = context.repeats(7, 3)
+    for threads in (1, 4):
+        suffix = "" if threads == 1 else "_{}t".format(threads)
+        redis_options = () if threads == 1 else ("--io-threads", str(threads), "--io-threads-do-reads", "yes")
+        with context.demo_server("--threads", str(threads)) as demo, redis_server(context, *redis_options) as redis:
             for test in ("get", "set"):
                 for pipeline in (1, 16):
-                    requests = arguments.requests * (4 if pipeline > 1 else 1)
-                    rates = {"demo": [], "redis": []}
-                    for number in range(arguments.rounds):
-                        # Who is first changes from round to round.
-                        for name in ("demo", "redis") if number % 2 else ("redis", "demo"):
-                            rates[name].append(measure(ports[name], test, pipeline, requests, arguments.clients))
-                    ratios = [ours / theirs for ours, theirs in zip(rates["demo"], rates["redis"])]
-                    results.append({
-                        "test": test.upper(), "pipeline": pipeline,
-                        "demo_per_second": statistics.median(rates["demo"]),
-                        "redis_per_second": statistics.median(rates["redis"]),
-                        "ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios),
-                    })
-                    print("measured {} with a pipeline of {}".format(test.upper(), pipeline), file=sys.stderr)
-
-    print("| test | pipeline | demo-server / redis-server | lowest and highest of {} rounds |".format(arguments.rounds))
-    print("|------|---------:|---------------------------:|--------------------------------:|")
-    for row in results:
-        print("| {test} | {pipeline} | {ratio:.2f} | {lowest:.2f} to {highest:.2f} |".format(**row))
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-
-
-if __name__ == "__main__":
-    main()
+                    context.say("throughput: {} with a pipeline of {}, {} threads".format(test, pipeline, threads))
+                    requests = context.repeats(200000, 50000) * (4 if pipeline > 1 else 1)
+                    samples, ratio = in_turns(
+                        (demo, redis), rounds,
+                        lambda server, test=test, pipeline=pipeline, requests=requests: requests_per_second(
+                            server.port, test, pipeline, requests, client_threads=1 if threads == 1 else 2))
+                    name = "throughput_{}{}{}".format(test, "_p16" if pipeline > 1 else "", suffix)
+                    context.figures.add("redis_" + name, samples[1], "requests/s")
+                    context.figures.add(name, samples[0], "requests/s", "redis_" + name,
+                                        "ratio >= 1" if threads == 1 else None, ratio)
