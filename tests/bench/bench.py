@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -73,6 +74,7 @@ def main():
     only = [name for name in arguments.only.split(",") if name]
     context = Context(arguments.programs, arguments.quick, only)
     where = machine()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that the servers end as well.
     try:
         run(context)
     finally:

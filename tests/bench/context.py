@@ -20,7 +20,7 @@ class Context:
         self.only = only
         self.figures = Figures()
         self.failed = []  # failed requests, for each run of ours
-        self._root = tempfile.TemporaryDirectory(prefix="lx.")
+        self._root = tempfile.TemporaryDirectory(prefix="lxbench.")
         self._help = None
 
     def close(self):

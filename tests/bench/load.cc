@@ -35,6 +35,7 @@ constexpr uint32_t kInput = UINT32_MAX;  // epoll data of standard input
 struct Reply {
   size_t size = 0;     // bytes on the wire
   bool good = false;   // not an error
+  bool last = false;   // the server says that it closes the connection now
   std::string server;  // what it says about who served it
 };
 
@@ -42,7 +43,7 @@ struct Reply {
 std::optional<Reply> ParseResp(std::string_view bytes) {
   const size_t end = bytes.find("\r\n");
   if (end == std::string_view::npos) return std::nullopt;
-  return Reply{end + 2, bytes[0] == '+', ""};
+  return Reply{end + 2, bytes[0] == '+', false, ""};
 }
 
 std::optional<Reply> ParseHttp(std::string_view bytes) {
@@ -58,6 +59,7 @@ std::optional<Reply> ParseHttp(std::string_view bytes) {
           : strtoul(lower.c_str() + field + strlen("content-length:"), nullptr, 10);
   if (bytes.size() < head + 4 + length) return std::nullopt;
   return Reply{head + 4 + length, lower.find(" 200") != std::string::npos,
+               lower.find("connection: close") != std::string::npos,
                std::string(bytes.substr(head + 4, length))};
 }
 
@@ -196,6 +198,7 @@ class Load {
     if (!connection.waiting || !reply->good) return Fail(i);
     connection.waiting = false;
     NoteGood(connection, *reply, now);
+    if (reply->last) Drop(i);
     if (connection.busy) Send(i, now);
   }
 

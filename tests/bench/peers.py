@@ -1,6 +1,6 @@
 """What clients notice of an upgrade, here and elsewhere, under the same load (benchmark 3).
 
-64 clients with a request under way at all times, 1,000 that send one every 100 ms, all with keep-alive connections which
+4 clients with a request under way at all times, 1,000 that send one every 100 ms, all with keep-alive connections which
 they make anew when the server closes them. PING for demo-server and redis-server, GET / for the others."""
 
 import os
@@ -15,7 +15,7 @@ from memory import Sampler, proportional_memory
 from processes import Failure, Server, session_members
 from throughput import redis_server
 
-BUSY = 64
+BUSY = 4
 PACED = 1000
 MILLISECONDS = 1e6
 BEFORE_SECONDS = 0.5

@@ -15,7 +15,11 @@ CALM_SECONDS = 60
 
 
 class Failure(Exception):
-    """Something did not do what it was asked to. The message is for people."""
+    """Something did not do what it was asked to. The message is for people; `failed` counts the requests that failed."""
+
+    def __init__(self, message, failed=0):
+        super().__init__(message)
+        self.failed = failed
 
 
 def free_port():
@@ -148,6 +152,6 @@ class Client:
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
         answer = self._read()
-        if "error" in answer:
-            raise Failure(answer["error"])
+        if "error" in answer:  # Only stall_client has that.
+            raise Failure(answer["error"], answer["failed"])
         return answer

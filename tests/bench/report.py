@@ -29,7 +29,7 @@ A server with that many eventfds in a component of its own, beside its one conne
 """),
     ("Upgrades under load, here and elsewhere",
      ("upgrade_", "nginx_", "haproxy_", "tableflip_", "outage_", "redis_restart_", "failed_"), "peers.svg", """
-64 clients with a request under way at all times, and 1,000 that send one every 100 ms, all on
+4 clients with a request under way at all times, and 1,000 that send one every 100 ms, all on
 keep-alive connections that they make anew when the server closes them. `failed`: requests whose
 connection ended before the reply, or was refused. `dropped`: connections that the server ended.
 `worst`: the longest wait of a request that was answered. `all_new`: until each connection is

@@ -4,6 +4,7 @@ All systems of a comparison run at the same time, and take turns round by round,
 machine hits all of them."""
 
 import contextlib
+import subprocess
 import time
 
 from context import GIB, memory_available
@@ -32,22 +33,31 @@ class System:
         """One upgrade; `prepare` is something to say before it."""
         if prepare:
             self.client.ask("say " + prepare)
-        try:
-            seen = self.client.ask("upgrade")
-            if self.ours:
-                entry = self.context.last_upgrade(self.server)
-                if entry["outcome"] != "committed":
-                    raise Failure("upgrade {outcome}: {code} {message}".format(**entry))
-                self.blackouts.append(entry["blackout_ms"])
-                self.context.failed.append(0)
-        except Failure:
-            if self.ours:
-                self.context.failed.append(1)
-            raise
+        seen = self._ask_for_upgrade() if self.ours else self.client.ask("upgrade")
         self.stalls.append(seen["stall_ns"] / MILLISECONDS)
         self.wholes.append(seen["whole_ns"] / MILLISECONDS)
         self.server.await_calm()
         time.sleep(SETTLE_SECONDS)
+
+    def _ask_for_upgrade(self):
+        try:
+            seen = self.client.ask("upgrade")
+        except Failure as failure:
+            self.context.failed.append(failure.failed)
+            raise Failure("{}; {}".format(failure, self._last_outcome())) from failure
+        self.context.failed.append(0)
+        entry = self.context.last_upgrade(self.server)
+        if entry["outcome"] != "committed":
+            raise Failure(self._last_outcome())
+        self.blackouts.append(entry["blackout_ms"])
+        return seen
+
+    def _last_outcome(self):
+        try:
+            entry = self.context.last_upgrade(self.server)
+        except (LookupError, subprocess.CalledProcessError):
+            return "its journal cannot be had"
+        return "its journal: {outcome} {code} {message}".format(**entry).strip()
 
     def check(self):
         """Every connection still works."""

@@ -15,8 +15,8 @@
 //   check      one ping on every connection: "alive" and "failed"
 //   say TEXT   sends TEXT on the busy connection and waits for a reply of the same length
 //
-// {"error": REASON} when the server did not exec within 120 s, or a reply did not come. Single
-// thread; every wait is bounded.
+// {"error": REASON, "failed": F} when the server did not exec within 90 s (F is 0), or a reply did
+// not come (F is 1). Single thread; every wait is bounded.
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -44,7 +44,7 @@ constexpr int64_t kMillisecond = 1'000'000;
 constexpr int64_t kWarmUp = 50 * kMillisecond;
 constexpr int64_t kBefore = 100 * kMillisecond;
 constexpr int64_t kAfter = 200 * kMillisecond;
-constexpr int64_t kPatience = 120'000 * kMillisecond;
+constexpr int64_t kPatience = 90'000 * kMillisecond;
 // An exec takes longer than this: no shorter gap can have one in it.
 constexpr int64_t kWorthALook = 80'000;
 
@@ -174,16 +174,21 @@ class StallClient {
   int64_t last_reply_ = 0;
 };
 
+nlohmann::json ErrorJson(const absl::Status& status) {
+  return {{"error", status.ToString()}, {"failed", absl::IsDeadlineExceeded(status) ? 0 : 1}};
+}
+
 nlohmann::json Obey(StallClient& client, const std::string& command) {
   if (command == "check") return client.Check();
   if (command.rfind("say ", 0) == 0) {
     const absl::Status said = client.Say(command.substr(4));
-    if (!said.ok()) return {{"error", said.ToString()}};
+    if (!said.ok()) return ErrorJson(said);
     return {{"said", command.substr(4)}};
   }
-  if (command != "upgrade") return {{"error", "no such command: " + command}};
+  if (command != "upgrade")
+    return ErrorJson(absl::InvalidArgumentError("no such command: " + command));
   absl::StatusOr<nlohmann::json> upgraded = client.Upgrade();
-  if (!upgraded.ok()) return {{"error", upgraded.status().ToString()}};
+  if (!upgraded.ok()) return ErrorJson(upgraded.status());
   return *upgraded;
 }
 
