@@ -41,7 +41,7 @@ absl::StatusOr<UniqueFd> ConnectTo(int port, size_t index) {
   setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   sockaddr_in source{};
   source.sin_family = AF_INET;
-  source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + static_cast<uint32_t>(index / kPerSource));
+  source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + static_cast<uint32_t>(index / kPerSource));
   if (bind(fd.get(), reinterpret_cast<sockaddr*>(&source), sizeof(source)) != 0) {
     return absl::ErrnoToStatus(errno, "bind");
   }

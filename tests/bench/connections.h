@@ -1,5 +1,5 @@
 // Connections to a server on 127.0.0.1, in numbers beyond what one source address has ports for:
-// connection i comes from 127.0.0.(2 + i / 20000).
+// connection i comes from 127.0.0.(1 + i / 20000).
 #ifndef LIVEEXEC_TESTS_BENCH_CONNECTIONS_H_
 #define LIVEEXEC_TESTS_BENCH_CONNECTIONS_H_
 

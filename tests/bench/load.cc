@@ -29,6 +29,7 @@ namespace {
 constexpr int64_t kMillisecond = 1'000'000;
 // After a failure, also for busy connections: a server that is away is not to be flooded.
 constexpr int64_t kRetry = kMillisecond;
+constexpr int64_t kPatience = 60'000 * kMillisecond;
 constexpr int64_t kProbeEvery = kMillisecond / 2;
 constexpr uint32_t kInput = UINT32_MAX;  // epoll data of standard input
 
@@ -108,7 +109,12 @@ class Load {
       if (!Connect(i)) return absl::UnavailableError("cannot connect");
     }
     counts_.begin_ns = counts_.last_good_ns = now;
-    while (!ended_) Turn();
+    while (!ended_) {
+      Turn();
+      if (answered_ < count && MonotonicNs() - now > kPatience) {
+        return absl::DeadlineExceededError("not every connection gets an answer");
+      }
+    }
     return absl::OkStatus();
   }
 

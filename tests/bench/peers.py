@@ -20,19 +20,20 @@ PACED = 1000
 MILLISECONDS = 1e6
 BEFORE_SECONDS = 0.5
 AFTER_SECONDS = 0.5
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 90
+# Looking at the pages of a gigabyte keeps its server waiting.
+LARGE_INTERVAL = 0.5
 
 
-def watch(context, server, protocol, upgrade):
-    """One upgrade under load: what load_client counted, and the memory."""
+def watch(context, server, protocol, upgrade, interval=0.02):
+    """One upgrade under load: what load_client counted, and the memory, looked at each `interval` seconds."""
     with context.load_client(server, protocol, BUSY, PACED) as client:
         if client.skipped:
             raise Failure(client.skipped)
         time.sleep(BEFORE_SECONDS)
         before = proportional_memory(server.session)
         client.ask("begin")
-        # Seldom: each look at all pages takes its time from the servers.
-        with Sampler(lambda: proportional_memory(server.session), interval=0.02) as sampler:
+        with Sampler(lambda: proportional_memory(server.session), interval=interval) as sampler:
             upgrade(server)
             end = time.monotonic() + PATIENCE_SECONDS
             while not client.ask("new")["all_new"]:
@@ -126,9 +127,9 @@ def outage(context):
             fill(servers[0].port, GIB)
             for number in range(rounds):
                 context.say("outage with 1 GiB, round {} of {}".format(number + 1, rounds))
-                theirs.append(watch(context, servers[-1], "resp", restart_redis(servers, context)))
+                theirs.append(watch(context, servers[-1], "resp", restart_redis(servers, context), LARGE_INTERVAL))
                 for _ in range(context.repeats(5, 3)):
-                    ours.append(watch(context, demo, "resp", peer_servers.upgrade_by_hangup))
+                    ours.append(watch(context, demo, "resp", peer_servers.upgrade_by_hangup, LARGE_INTERVAL))
                     demo.await_calm()
         context.figures.add("redis_restart_1g", [run["outage_ns"] / MILLISECONDS for run in theirs], "ms")
         context.figures.add("outage_1g", [run["outage_ns"] / MILLISECONDS for run in ours], "ms", "redis_restart_1g",
