@@ -127,8 +127,8 @@ def document(rows, machine, directory):
                                         for key, value in machine.items()),
     ]
     if "--quick" in machine.get("command", ""):
-        parts.append("**A `--quick` run, on a machine that did other things as well: it shows that the benchmarks\n"
-                     "work. Its figures are not to be quoted.**")
+        parts.append("**A `--quick` run, with few repeats: it shows that the benchmarks work. Its figures are not to\n"
+                     "be quoted.**")
     parts += ["## Goals", table(with_goal)]
     for each in SECTIONS:
         parts += section(rows, *each, directory)

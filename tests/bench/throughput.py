@@ -16,8 +16,9 @@ PATIENCE_SECONDS = 60
 def redis_server(context, *options):
     directory = context.directory()
     port = free_port()
-    return Server([shutil.which("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-                   "--appendonly", "no", "--dir", directory, *options], r"[Rr]eady to accept", directory, port=port)
+    # Its protected mode answers 127.0.0.1 only, and not its neighbours.
+    return Server([shutil.which("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--protected-mode", "no",
+                   "--save", "", "--appendonly", "no", "--dir", directory, *options], r"[Rr]eady to accept", directory, port=port)
 
 
 def requests_per_second(port, test, pipeline, requests, client_threads=1):
