@@ -12,6 +12,7 @@
 #include "core/supervisor.h"
 #include "handoff/custodian.h"
 #include "handoff/error_code.h"
+#include "handoff/file_locks.h"
 #include "handoff/guarded_call.h"
 #include "handoff/receiver.h"
 #include "handoff/rollback.h"
@@ -39,6 +40,7 @@ class Arrival {
                               receiver_.Verify(std::move(received), program_.note));
     Enter(Phase::kRehydrating, verified.recorder);
     TakeOverProgram(verified.manifest);
+    LIVEEXEC_RETURN_IF_ERROR(RetakeLocks(verified));
     LIVEEXEC_ASSIGN_OR_RETURN(EscrowFds escrow, EscrowFds::Create(std::move(verified.manifest.fds),
                                                                   std::move(verified.fds)));
     LIVEEXEC_RETURN_IF_ERROR(RehydrateAll(program_.components, verified, escrow, false));
@@ -94,6 +96,22 @@ class Arrival {
     std::lock_guard lock(program_.mutex);
     program_.attempts = manifest.upgrades_attempted;
     for (const JournalEntry& past : manifest.history) program_.journal.Add(past);
+  }
+
+  // exec took the POSIX locks. For a new program one that is gone is a reason to go back; for the
+  // old one, which has nowhere to go back to, it is a loss to report.
+  absl::Status RetakeLocks(const Verified& verified) {
+    for (const FileLock& lock : verified.manifest.locks) {
+      absl::Status status = TakeLock(program_.syscalls, verified.fds[lock.entry].get(), lock);
+      if (status.ok()) continue;
+      const FdEntry& entry = verified.manifest.fds[lock.entry];
+      status = WithCode(Annotate(status, absl::StrCat("lock ", entry.component, "/", entry.role,
+                                                      "/", entry.number)),
+                        "E_LOCK");
+      if (!rolled_back()) return status;
+      entry_.notes.push_back(absl::StrCat("lost: ", std::string(status.message())));
+    }
+    return absl::OkStatus();
   }
 
   // The point of no return: nothing here can fail.

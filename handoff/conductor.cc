@@ -16,6 +16,7 @@
 
 namespace liveexec {
 namespace {
+constexpr absl::Duration kWatchfulPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongest = absl::Hours(24 * 365 * 10);
 }
 
@@ -104,6 +105,7 @@ void Conductor::RunTimers() {
 
 int Conductor::PollTimeoutMs() const {
   absl::Duration wait = control_ != nullptr ? control_->UntilDeadline() : absl::InfiniteDuration();
+  if (watchful_) wait = std::min(wait, kWatchfulPause);
   for (const Timer& timer : timers_) {
     wait = std::min(wait, absl::Nanoseconds(timer.due_ns - MonotonicNs()));
   }
@@ -129,7 +131,7 @@ void Conductor::Run() {
     if (signal_ && take_signal_ && fds[1].fd == signal_.get() && fds[1].revents != 0) TakeSignal();
     if (control_ != nullptr) control_->Handle(fds);
     RunTimers();
-    if (fds[0].revents != 0) RunTasks();
+    if (fds[0].revents != 0 || watchful_) RunTasks();
   }
 }
 

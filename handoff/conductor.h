@@ -39,6 +39,10 @@ class Conductor : public Executor {
   // an upgrade asks for another one after it, in whichever program serves then.
   void set_take_signal(bool take) { take_signal_ = take; }
 
+  // Conductor thread only. While true, it looks for tasks often, also without being woken: for as
+  // long as an upgrade depends on one that comes, a wake-up that fails must not be the end of it.
+  void set_watchful(bool watchful) { watchful_ = watchful; }
+
   // Conductor thread only: calls `task` on it, `delay` from now. Returns a number for CancelTimer,
   // never 0.
   uint64_t SetTimer(absl::Duration delay, absl::AnyInvocable<void() &&> task);
@@ -59,6 +63,7 @@ class Conductor : public Executor {
   UniqueFd wake_;    // eventfd
   UniqueFd signal_;  // signalfd
   bool take_signal_ = true;
+  bool watchful_ = false;
   struct Timer {
     uint64_t number;
     int64_t due_ns;  // CLOCK_MONOTONIC

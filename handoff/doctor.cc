@@ -23,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "core/error.h"
+#include "handoff/file_locks.h"
 #include "handoff/open_fds.h"
 #include "handoff/snapshot.h"
 
@@ -153,25 +154,28 @@ class Examination {
     }
   }
 
-  // POSIX locks go when any fd of the inode is closed by exec; flock and OFD locks do not.
+  // exec closes the fds of the inode, which drops its POSIX locks. Those of carried files are taken
+  // again.
   void ExamineLocks() {
-    std::string pid = absl::StrCat(getpid());
-    for (const std::string& line : ReadLines("/proc/locks")) {
-      std::vector<std::string> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
-      if (fields.size() < 6 || fields[1] != "POSIX" || fields[4] != pid) continue;
-      std::vector<std::string> file = absl::StrSplit(fields[5], ':');
-      uint64_t inode = 0;
-      if (file.size() != 3 || !absl::SimpleAtoi(file[2], &inode)) continue;
+    absl::flat_hash_set<uint64_t> taken_again;  // inodes
+    for (bool carried : {true, false}) {
       for (const OpenFd& one : open_) {
+        if (one.kind != FdKind::kFile || carried_.contains(one.fd) != carried) continue;
         struct stat status;
-        if (fstat(one.fd, &status) != 0 || status.st_ino != inode) continue;
-        if (carried_.contains(one.fd)) {
-          Add(Weight::kNote, absl::StrCat("POSIX lock on inode ", inode, " (fd ", one.fd, ")"),
-              "kept only if every open fd of this file is carried; flock() and OFD locks are "
-              "safer");
+        auto locks = LocksOf(program_.syscalls, one.fd);
+        if (!locks.ok() || locks->empty() || fstat(one.fd, &status) != 0) continue;
+        if (taken_again.contains(status.st_ino)) continue;  // A duplicate.
+        std::string what =
+            absl::StrCat(locks->size(), locks->size() == 1 ? " POSIX lock" : " POSIX locks",
+                         " on inode ", status.st_ino, " (fd ", one.fd, ")");
+        if (carried) {
+          taken_again.insert(status.st_ino);
+          Add(Weight::kNote, std::move(what),
+              "exec drops it, and the next program takes it again: in between another process can "
+              "have it; flock() and OFD locks have no such window");
         } else {
-          Add(Weight::kLost, absl::StrCat("POSIX lock on inode ", inode, " (fd ", one.fd, ")"),
-              "lost when exec closes this fd; carry it, or use an OFD lock");
+          Add(Weight::kLost, std::move(what),
+              "lost when exec closes this fd; carry it, or use flock() or an OFD lock");
         }
       }
     }

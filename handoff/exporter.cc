@@ -50,7 +50,10 @@ absl::Status Exporter::ExportOne(Component& component, int64_t slice_end_ns, Exp
   part.context->set_slice_end_ns(slice_end_ns);
   LIVEEXEC_RETURN_IF_ERROR(GuardedCall(absl::StrCat("export component ", part.name),
                                        [&] { return component.Export(*part.context); }));
+  size_t first = exported.entries.size();
   LIVEEXEC_RETURN_IF_ERROR(AddFds(part.name, *part.context, exported));
+  // A rehearsal gets stand-ins, on which nothing is locked.
+  if (slice_end_ns == 0) LIVEEXEC_RETURN_IF_ERROR(AddLocks(part.name, first, exported));
   exported.parts.push_back(std::move(part));
   return absl::OkStatus();
 }
@@ -71,6 +74,28 @@ absl::Status Exporter::AddFds(const std::string& name, const ExportContext& cont
     exported.entries.push_back(
         {.component = name, .role = carried.role, .number = carried.number, .identity = *identity});
     exported.fds.push_back(carried.fd);
+  }
+  return absl::OkStatus();
+}
+
+// Of the files among the entries from `first` on: exec takes them from this process, and the next
+// program gives them back to it.
+absl::Status Exporter::AddLocks(const std::string& name, size_t first, Exported& exported) {
+  for (size_t i = first; i < exported.entries.size(); ++i) {
+    const FdEntry& entry = exported.entries[i];
+    if (entry.identity.kind != FdKind::kFile) continue;
+    auto locks = LocksOf(syscalls_, exported.fds[i]);
+    if (!locks.ok()) {
+      // Without memory or a fd it is as with an image; otherwise it is the locks' own fault.
+      const char* code = ErrnoOf(locks.status()).has_value() ? "E_MEMORY" : "E_LOCK";
+      return WithCode(Annotate(locks.status(), absl::StrCat("list the locks of ", name, "/",
+                                                            entry.role, "/", entry.number)),
+                      code);
+    }
+    for (FileLock& lock : *locks) {
+      lock.entry = static_cast<uint32_t>(i);
+      exported.locks.push_back(lock);
+    }
   }
   return absl::OkStatus();
 }
@@ -97,6 +122,7 @@ absl::StatusOr<Sealed> Exporter::Seal(Exported exported, const ImageStamp& stamp
     manifest.components.push_back(std::move(record));
   }
   manifest.fds = std::move(exported.entries);
+  manifest.locks = std::move(exported.locks);
   manifest.current.fds = static_cast<uint32_t>(manifest.fds.size());
   manifest.current.state_bytes = sealed.state_bytes;
   capnp::MallocMessageBuilder message;

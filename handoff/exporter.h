@@ -18,6 +18,7 @@
 #include "core/unique_fd.h"
 #include "handoff/component.h"
 #include "handoff/fd_table.h"
+#include "handoff/file_locks.h"
 #include "handoff/flight_recorder.h"
 #include "handoff/image_file.h"
 #include "handoff/manifest.h"
@@ -34,7 +35,8 @@ struct Exported {
   };
   std::vector<Part> parts;
   std::vector<FdEntry> entries;
-  std::vector<int> fds;  // as entries; borrowed from the components
+  std::vector<int> fds;         // as entries; borrowed from the components
+  std::vector<FileLock> locks;  // on them; none in a snapshot for a rehearsal
 };
 
 // What is in sealed memfds now.
@@ -58,8 +60,9 @@ class Exporter {
       : syscalls_(syscalls), inspector_(inspector), note_(note) {}
 
   // Calls Export on each. E_EXPORT: one failed; E_EXCEPTION: one threw. E_FD: an fd cannot be
-  // carried, or two have the same role and number. With a `slice_end_ns` (CLOCK_MONOTONIC) it is a
-  // snapshot for a rehearsal, which may leave records out.
+  // carried, or two have the same role and number. E_LOCK: a file has too many POSIX locks;
+  // E_MEMORY: they cannot be listed. With a `slice_end_ns` (CLOCK_MONOTONIC) it is a snapshot for a
+  // rehearsal, which may leave records out.
   absl::StatusOr<Exported> Export(absl::Span<Component* const> components,
                                   int64_t slice_end_ns = 0);
 
@@ -74,6 +77,7 @@ class Exporter {
  private:
   absl::Status ExportOne(Component& component, int64_t slice_end_ns, Exported& exported);
   absl::Status ReadBack(const Sealed& sealed, const ImageStamp& stamp);
+  absl::Status AddLocks(const std::string& name, size_t first, Exported& exported);
   absl::Status AddFds(const std::string& name, const ExportContext& context, Exported& exported);
 
   Syscalls& syscalls_;

@@ -21,6 +21,7 @@ struct Manifest {
   current @11 :Journal.JournalEntryImage;
   history @12 :List(Journal.JournalEntryImage);
   processStartedUnixNs @13 :Int64;
+  locks @14 :List(Lock);
 
   struct Component {
     name @0 :Text;
@@ -44,6 +45,14 @@ struct Manifest {
     device @3 :UInt64;
     inode @4 :UInt64;
     socketCookie @5 :UInt64;
+  }
+
+  struct Lock {
+    # A POSIX lock on a carried file, to be taken again: see file_locks.h.
+    entry @0 :UInt32;     # index into fds
+    exclusive @1 :Bool;
+    start @2 :Int64;      # bytes
+    length @3 :Int64;     # bytes; 0: to the end
   }
 
   struct Traits {

@@ -130,6 +130,27 @@ absl::Status ReadFds(image::Manifest::Reader reader, std::vector<FdEntry>& fds) 
   return absl::OkStatus();
 }
 
+void WriteLocks(const std::vector<FileLock>& locks, image::Manifest::Builder builder) {
+  auto list = builder.initLocks(static_cast<uint32_t>(locks.size()));
+  for (uint32_t i = 0; i < locks.size(); ++i) {
+    list[i].setEntry(locks[i].entry);
+    list[i].setExclusive(locks[i].exclusive);
+    list[i].setStart(locks[i].start);
+    list[i].setLength(locks[i].length);
+  }
+}
+
+absl::Status ReadLocks(image::Manifest::Reader reader, Manifest& manifest) {
+  for (auto lock : reader.getLocks()) {
+    if (lock.getEntry() >= manifest.fds.size()) return Malformed("a lock is on no carried fd");
+    manifest.locks.push_back({.entry = lock.getEntry(),
+                              .exclusive = lock.getExclusive(),
+                              .start = lock.getStart(),
+                              .length = lock.getLength()});
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadJournal(image::Manifest::Reader reader, Manifest& manifest) {
   LIVEEXEC_ASSIGN_OR_RETURN(manifest.current, FromImage(reader.getCurrent()));
   for (auto entry : reader.getHistory()) {
@@ -152,6 +173,7 @@ void WriteManifest(const Manifest& manifest, image::Manifest::Builder builder) {
   builder.setBlackoutStartNs(manifest.blackout_start_ns);
   WriteComponents(manifest, builder);
   WriteFds(manifest.fds, builder);
+  WriteLocks(manifest.locks, builder);
   WriteTraits(manifest.traits, builder.initTraits());
   ToImage(manifest.current, builder.initCurrent());
   auto history = builder.initHistory(static_cast<uint32_t>(manifest.history.size()));
@@ -178,6 +200,7 @@ absl::StatusOr<Manifest> ReadManifest(capnp::MessageReader& message) {
                                      .checksum = component.getChecksum()});
     }
     LIVEEXEC_RETURN_IF_ERROR(ReadFds(reader, manifest.fds));
+    LIVEEXEC_RETURN_IF_ERROR(ReadLocks(reader, manifest));
     manifest.traits = ReadTraits(reader.getTraits());
     return ReadJournal(reader, manifest);
   });

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "core/process_traits.h"
 #include "handoff/fd_table.h"
+#include "handoff/file_locks.h"
 #include "handoff/image_file.h"
 #include "handoff/journal.h"
 #include "handoff/manifest.capnp.h"
@@ -36,6 +37,7 @@ struct Manifest {
   int64_t blackout_start_ns = 0;  // CLOCK_MONOTONIC
   std::vector<ComponentRecord> components;
   std::vector<FdEntry> fds;
+  std::vector<FileLock> locks;  // on `fds`
   ProcessTraits traits;
   JournalEntry current;  // the upgrade under way
   std::vector<JournalEntry> history;

@@ -362,6 +362,7 @@ absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
   busy_ = true;
   ticket_ = attempt->ticket;
   conductor_->set_take_signal(false);
+  conductor_->set_watchful(true);
   {
     std::lock_guard lock(program_.mutex);
     entry.upgrade = ++program_.attempts;
@@ -452,6 +453,7 @@ void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status&
   busy_ = false;
   phase_ = static_cast<uint8_t>(Phase::kIdle);
   conductor_->set_take_signal(true);
+  conductor_->set_watchful(false);
   if (attempt->requester != 0) control_->SendResult(attempt->requester, entry);
   if (attempt->done) {
     program_.main.Post(

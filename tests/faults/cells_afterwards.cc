@@ -89,6 +89,8 @@ Seen CustodianKilled(FaultRun& run) {
   const pid_t custodian = run.CustodianPid();
   run.Expect(custodian > 0, "there is no custodian");
   if (custodian > 0) kill(custodian, SIGKILL);
+  // What it shares with the server it takes a moment to let go of.
+  run.Expect(Eventually([&] { return run.CustodianPid() == 0; }), "the custodian does not end");
   run.Go();
   const Seen seen = run.AwaitUpgrade();
   run.Expect(!run.entry().notes.empty(), "nobody reports that the custodian has ended");

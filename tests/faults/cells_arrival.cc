@@ -1,4 +1,5 @@
 // Cells 64 to 72 and 79 to 82: the new program fails between exec and commit.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -37,15 +38,15 @@ Seen ExpectWords(FaultRun& run, const Seen& seen, const std::string& words) {
   return seen;
 }
 
-// Without a rehearsal nobody has noticed that a library is missing.
-Seen LoaderDies(FaultRun& run) {
-  return run.Upgrade(run.PatchedCopyOf("v2", "libm.so.6", "libm.so.9"));
-}
-
 void StopIn(FaultRun& run, const std::string& point) {
   run.SetPlan("bad upgrade " + point + " stop");
   run.BeginUpgrade(FaultRun::Program("bad"));
   run.AwaitStop();
+}
+
+// Without a rehearsal nobody has noticed that a library is missing.
+Seen LoaderDies(FaultRun& run) {
+  return run.Upgrade(run.PatchedCopyOf("v2", "libm.so.6", "libm.so.9"));
 }
 
 Seen KilledAfterTheSeal(FaultRun& run) {
@@ -67,6 +68,25 @@ Seen NotSealed(FaultRun& run) {
 Seen AnotherSocket(FaultRun& run) {
   return WithFault(run, {"getsockopt", "SO_COOKIE", "execveat"},
                    "poke_exit=@arg4=0100000000000000");
+}
+
+// Between exec and arrival nobody holds the file's POSIX lock. Whoever takes it then keeps it: the
+// new program goes back, and the old one says what it has lost.
+Seen LockIsTaken(FaultRun& run) {
+  StopIn(run, "static");
+  const UniqueFd data(open(run.File("data").c_str(), O_RDWR | O_CLOEXEC));
+  struct flock lock = {};
+  lock.l_type = F_WRLCK;
+  run.Expect(fcntl(data.get(), F_SETLK, &lock) == 0, "the lock is held while nobody can hold it");
+  run.Go();
+  const Seen seen = run.AwaitUpgrade();
+  bool told = false;
+  for (const std::string& note : run.entry().notes) {
+    told = told || note.find(absl::StrCat("PID ", getpid())) != std::string::npos;
+  }
+  run.Expect(told, "nobody says who has the lock that is lost");
+  run.TakeBaseline();
+  return seen;
 }
 
 Seen FewerFdsAllowed(FaultRun& run) {
@@ -192,6 +212,7 @@ std::vector<Cell> RefusalCells() {
       {"65", "RollsBackAnImageThatIsNotSealed", "C", "E_SEAL", NotSealed},
       {"66", "RollsBackUnderALowerFdLimit", "C", "E_FDS", FewerFdsAllowed},
       {"67", "RollsBackWhenAnFdIsNotTheOneInTheTable", "C", "E_FDTABLE", AnotherSocket},
+      {"67", "RollsBackWhenALockIsTakenMeanwhile", "C", "E_LOCK", LockIsTaken},
       {"68", "RollsBackWhenAnImporterFails", "C", "E_REHYDRATE",
        [](FaultRun& r) { return Arrive(r, "rehydrate error"); }},
       {"68", "RollsBackWhenAnImporterThrows", "C", "E_REHYDRATE|E_EXCEPTION",

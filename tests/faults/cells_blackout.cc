@@ -43,9 +43,14 @@ Seen WithInjection(FaultRun& run, const CallWanted& wanted, const std::string& f
 
 // A thread of the pool works, and does not end.
 Seen PoolIsStuck(FaultRun& run) {
+  // The baseline is to have the pool's threads, but not what one of them has open while it stands.
   run.Side("pool");
   run.AwaitStop();
-  run.TakeBaseline();  // With the pool's threads.
+  run.Go();
+  run.Expect(run.AwaitStat("pool_works", 1), "the thread of the pool does not go on");
+  run.TakeBaseline();
+  run.Side("pool");
+  run.AwaitStop();
   const Seen seen = run.Upgrade(FaultRun::Program("v2"));
   run.Go();
   return seen;

@@ -93,9 +93,9 @@ bool MayDiffer(const std::string& difference, bool another_process) {
   if (starts("fds: ") && absl::EndsWith(difference, kPathOnly)) return true;
   if (starts("fds: + ") && absl::EndsWith(difference, std::string(kPathOnly) + " (2)")) return true;
   // A resurrected server is another process: whose child it is, and whose children were its own,
-  // cannot be kept; nor can locks that belong to a process.
+  // cannot be kept. The kernel names who took an flock, which is the one that died.
   if (!another_process) return false;
-  return starts("lock") || starts("pid") || starts("parent") || starts("child") ||
+  return starts("lock: - FLOCK") || starts("pid") || starts("parent") || starts("child") ||
          starts("process group") || starts("session");
 }
 

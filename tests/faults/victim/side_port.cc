@@ -55,7 +55,8 @@ std::string SidePort::Stats() const {
       " mode=", std::string(StartModeName(ProcessInheritance().mode)),
       " echoed=", state.echoed.load(), " clients=", context_.clients(),
       " children=", context_.children->pids().size(), " child_exits=", state.child_exits.load(),
-      " user_signals=", state.user_signals.load(), " side=", state.side_requests.load());
+      " user_signals=", state.user_signals.load(), " side=", state.side_requests.load(),
+      " pool_works=", state.pool_works.load());
 }
 
 void SidePort::Upgrade(std::string path) {
@@ -68,9 +69,13 @@ void SidePort::Upgrade(std::string path) {
 
 void SidePort::StopPoolThread() {
   auto* work = new uv_work_t;
+  work->data = context_.state;
   uv_queue_work(
       context_.main->loop(), work, [](uv_work_t*) { StopAt("pool"); },
-      [](uv_work_t* done, int) { delete done; });
+      [](uv_work_t* done, int) {
+        ++static_cast<State*>(done->data)->pool_works;
+        delete done;
+      });
 }
 
 void SidePort::SpawnChildren(int count) {

@@ -39,6 +39,7 @@ class State final : public Component {
   std::atomic<uint64_t> child_exits{0};
   std::atomic<uint64_t> user_signals{0};
   std::atomic<uint64_t> side_requests{0};
+  std::atomic<uint64_t> pool_works{0};  // that have ended; not carried
 
  private:
   absl::Status ExportByPlan(ExportContext& context) const;
