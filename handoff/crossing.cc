@@ -1,5 +1,6 @@
 #include "handoff/crossing.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -107,6 +108,9 @@ class Blackout {
                   .nonce = attempt_.stamp.nonce,
                   .traits = &program_.traits};
     launch.environment = EnvironmentForNextProgram(program_);
+    // Bounded, so that an endless budget does not wrap around into the past.
+    absl::Duration budget = std::min(attempt_.request.max_blackout, absl::Hours(24 * 365));
+    launch.latest_ns = attempt_.blackout_start_ns + absl::ToInt64Nanoseconds(budget);
     for (const OpenFd& one : attempt_.open_fds) {
       if (one.inheritable) launch.inheritable.push_back(one.fd);
     }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/error.h"
@@ -36,6 +37,7 @@ struct Plan {
   int pidfd;
   int keep[6];  // ascending: stdio and the three above
   FlightRecord* record;
+  volatile int dismissed;  // 1: the upgrade was abandoned
   char** argv;
   char** envp;
 };
@@ -61,6 +63,8 @@ LIVEEXEC_RAW void CloseAllBut(const int (&keep)[6]) {
 // True when the new program has been at it for longer than its own timer should have allowed.
 LIVEEXEC_RAW bool IsOverdue(const FlightRecord& record) {
   int64_t start = record.phase_start_ns[static_cast<int>(Phase::kReceiving)];
+  // It may not come so far: the loader can hang.
+  if (start == 0) start = record.phase_start_ns[static_cast<int>(Phase::kExecuting)];
   if (start == 0 || record.rehydrate_deadline_ns <= 0) return false;
   struct timespec now;
   RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, reinterpret_cast<long>(&now));
@@ -77,12 +81,14 @@ LIVEEXEC_RAW int Watch(void* argument) {
     long ready =
         RawSyscall(SYS_ppoll, reinterpret_cast<long>(&end), 1, reinterpret_cast<long>(&wait), 0, 0);
     if (ready > 0) break;
-    if (plan.record->commit_started == 0 && IsOverdue(*plan.record)) {
+    // Whoever dismisses it kills it, too; this is for when that fails.
+    if (plan.dismissed != 0 || plan.record->commit_started != 0) break;
+    if (plan.record->sealed == 1 && IsOverdue(*plan.record)) {
       RawSyscall(SYS_pidfd_send_signal, plan.pidfd, SIGKILL, 0, 0);
     }
   }
   // Before the seal there is nothing to start from; from the commit on there is nothing to start.
-  if (plan.record->sealed == 1 && plan.record->commit_started == 0) {
+  if (plan.record->sealed == 1 && plan.record->commit_started == 0 && plan.dismissed == 0) {
     RawSyscall(SYS_fcntl, plan.channel, F_SETFD, 0);
     RawSyscall(SYS_execveat, plan.old_program, reinterpret_cast<long>(""),
                reinterpret_cast<long>(plan.argv), reinterpret_cast<long>(plan.envp), AT_EMPTY_PATH);
@@ -126,13 +132,15 @@ absl::StatusOr<std::unique_ptr<Custodian>> Custodian::Start(Charge charge) {
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
   if (!pidfd) return ErrnoError(errno, "pidfd_open");
   Plan& plan = memory->plan;
-  plan = {.channel = kept.channel,
-          .old_program = kept.old_program,
-          .pidfd = pidfd.get(),
-          .keep = {0, 1, 2, kept.channel, kept.old_program, pidfd.get()},
-          .record = kept.record,
-          .argv = memory->argv.data(),
-          .envp = memory->envp.data()};
+  plan.channel = kept.channel;
+  plan.old_program = kept.old_program;
+  plan.pidfd = pidfd.get();
+  const int keep[] = {0, 1, 2, kept.channel, kept.old_program, pidfd.get()};
+  std::copy(std::begin(keep), std::end(keep), std::begin(plan.keep));
+  plan.record = kept.record;
+  plan.dismissed = 0;
+  plan.argv = memory->argv.data();
+  plan.envp = memory->envp.data();
   std::sort(std::begin(plan.keep), std::end(plan.keep));
   memory->stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
@@ -146,6 +154,7 @@ absl::StatusOr<std::unique_ptr<Custodian>> Custodian::Start(Charge charge) {
 }
 
 Custodian::~Custodian() {
+  memory_->plan.dismissed = 1;
   DismissCustodian(pid_);
   int status;
   while (waitpid(pid_, &status, __WALL) < 0 && errno == EINTR) {

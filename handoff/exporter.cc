@@ -177,6 +177,7 @@ absl::StatusOr<Sent> Exporter::Send(Sealed sealed, FdChannelEnds channel, int re
     left.remove_prefix(count);
   }
   sent.channel = std::move(channel);
+  sent.sealed = std::move(sealed);
   return sent;
 }
 

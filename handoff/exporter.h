@@ -50,6 +50,9 @@ struct Sealed {
 // What stands in the channel. The components still have everything as well.
 struct Sent {
   FdChannelEnds channel;
+  // Still open: to close them before exec does would take time between the last fd that is sent and
+  // the moment from which the custodian may start from the channel.
+  Sealed sealed;
   size_t batches = 0;
 };
 

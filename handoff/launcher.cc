@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "handoff/error_code.h"
+#include "handoff/phase.h"
 
 namespace liveexec {
 namespace {
@@ -69,11 +70,18 @@ absl::Status Execute(Syscalls& syscalls, const Launch& launch) {
 
   int result = syscalls.CloseRange(3, ~0U, CLOSE_RANGE_CLOEXEC);
   if (result == 0) result = syscalls.Fcntl(launch.channel, F_SETFD, 0);
-  if (result == 0) result = syscalls.Execveat(launch.program, argv.data(), envp.data());
+  bool late = launch.latest_ns != 0 && MonotonicNs() > launch.latest_ns;
+  if (result == 0 && !late) {
+    result = syscalls.Execveat(launch.program, argv.data(), envp.data());
+  }
 
   syscalls.Fcntl(launch.channel, F_SETFD, FD_CLOEXEC);
   for (int fd : launch.inheritable) syscalls.Fcntl(fd, F_SETFD, 0);
   RestoreRlimits(syscalls, limits);
+  if (result == 0) {
+    return CodedError("E_TIMEOUT", absl::StatusCode::kDeadlineExceeded,
+                      "the blackout's budget was spent just before exec");
+  }
   return WithCode(ErrnoError(-result, "exec the new program"),
                   result == -ETXTBSY ? "E_TXTBSY" : "E_EXEC");
 }

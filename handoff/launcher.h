@@ -21,13 +21,14 @@ struct Launch {
   const ProcessTraits* traits = nullptr;  // as at boot
   std::vector<std::string> environment;   // filtered
   std::vector<int> inheritable;           // fds that are not CLOEXEC: so again after a failure
+  int64_t latest_ns = 0;  // CLOCK_MONOTONIC; later than that it does not exec. 0: no limit
 };
 
 // Becomes `launch.program`. Blocks all signals, puts rlimits back, makes every fd CLOEXEC but stdio
 // and the channel. Returns only when that failed, with everything undone: E_CANCELLED when SIGTERM
-// or SIGINT is pending, which then takes its course in this program; E_TXTBSY when somebody has it
-// open for writing; E_EXEC with the errno when the kernel refused otherwise (ENOENT, ENOEXEC,
-// E2BIG, EAGAIN, ...). Call it on the main thread.
+// or SIGINT is pending, which then takes its course in this program; E_TIMEOUT after `latest_ns`;
+// E_TXTBSY when somebody has it open for writing; E_EXEC with the errno when the kernel refused
+// otherwise (ENOENT, ENOEXEC, E2BIG, EAGAIN, ...). Call it on the main thread.
 absl::Status Execute(Syscalls& syscalls, const Launch& launch);
 
 }  // namespace liveexec

@@ -95,6 +95,23 @@ TEST(Execute, WhenTheKernelRefusesEverythingIsAsBefore) {
             "");
 }
 
+TEST(Execute, AfterItsTimeItDoesNotExecAndEverythingIsAsBefore) {
+  EXPECT_EQ(InChild([]() -> std::string {
+              Attempted attempted;
+              Condition before = attempted.Now();
+              FaultySyscalls syscalls;
+              bool called = false;
+              syscalls.Observe([&](std::string_view name) { called |= name == "Execveat"; });
+              Launch launch = attempted.launch();
+              launch.latest_ns = 1;
+              absl::Status status = Execute(syscalls, launch);
+              if (CodeOf(status) != "E_TIMEOUT") return std::string(status.ToString());
+              if (called) return "execveat was called";
+              return attempted.Now() == before ? "" : "something is not as before";
+            }),
+            "");
+}
+
 TEST(Execute, InTheMomentOfTheExecSignalsLimitsAndFdsAreRight) {
   EXPECT_EQ(InChild([]() -> std::string {
               Attempted attempted;

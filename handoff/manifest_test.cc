@@ -32,6 +32,8 @@ Manifest FullManifest() {
       {"server", "listener", 0, {FdKind::kTcpListener, 0, 0, 79}},
       {"server", "client", 6, {FdKind::kUnixStream, 0, 0, 80}},
   };
+  manifest.locks = {{.entry = 0, .exclusive = true, .start = 10, .length = 0},
+                    {.entry = 0, .exclusive = false, .start = 0, .length = 5}};
   // Not text: whatever bytes a process was started with.
   manifest.traits.arguments = {"app", "", "with space", "\xff\xfe"};
   manifest.traits.environment = {"A=1", "B=\x80"};
@@ -61,6 +63,16 @@ void ExpectSameFds(const std::vector<FdEntry>& left, const std::vector<FdEntry>&
   }
 }
 
+void ExpectSameLocks(const std::vector<FileLock>& left, const std::vector<FileLock>& right) {
+  ASSERT_EQ(left.size(), right.size());
+  for (size_t i = 0; i < left.size(); ++i) {
+    EXPECT_EQ(left[i].entry, right[i].entry);
+    EXPECT_EQ(left[i].exclusive, right[i].exclusive);
+    EXPECT_EQ(left[i].start, right[i].start);
+    EXPECT_EQ(left[i].length, right[i].length);
+  }
+}
+
 void ExpectSame(const Manifest& left, const Manifest& right) {
   EXPECT_EQ(left.framework_abi, right.framework_abi);
   EXPECT_EQ(left.application, right.application);
@@ -79,6 +91,7 @@ void ExpectSame(const Manifest& left, const Manifest& right) {
     EXPECT_EQ(left.components[i].checksum, right.components[i].checksum);
   }
   ExpectSameFds(left.fds, right.fds);
+  ExpectSameLocks(left.locks, right.locks);
   EXPECT_EQ(left.traits.arguments, right.traits.arguments);
   EXPECT_EQ(left.traits.environment, right.traits.environment);
   EXPECT_EQ(left.traits.command_name, right.traits.command_name);
@@ -147,6 +160,15 @@ TEST(Manifest, AnFdWithARoleThatIsNotThereIsRefused) {
     EXPECT_EQ(CodeOf(read.status()), "E_MANIFEST") << read.status();
     EXPECT_TRUE(absl::IsDataLoss(read.status())) << read.status();
   }
+}
+
+TEST(Manifest, ALockOnAnFdThatIsNotThereIsRefused) {
+  capnp::MallocMessageBuilder message;
+  auto root = message.initRoot<image::Manifest>();
+  WriteManifest(FullManifest(), root);
+  root.getLocks()[1].setEntry(root.getFds().size());
+  auto read = ReadFrom(BytesOf({}, message));
+  EXPECT_EQ(CodeOf(read.status()), "E_MANIFEST") << read.status();
 }
 
 TEST(Manifest, AnOutcomeThatDoesNotExistIsRefused) {

@@ -46,6 +46,7 @@ struct ArmedState {
   int timer = -1;  // the kernel's id
   struct sigaction replaced[std::size(kFatalSignals)] = {};
   struct rlimit limits[RLIM_NLIMITS] = {};  // as the old program set them for exec
+  volatile sig_atomic_t limits_saved = 0;   // so many of them
 };
 
 // Constant-initialized: arming comes before the constructors, and none may wipe it.
@@ -57,7 +58,7 @@ bool IsArmedHere() { return state.armed != 0 && getpid() == state.pid; }
 
 // What the new program lowered must not follow the old one.
 void RestoreLimits() {
-  for (int resource = 0; resource < RLIM_NLIMITS; ++resource) {
+  for (int resource = 0; resource < state.limits_saved; ++resource) {
     setrlimit(static_cast<__rlimit_resource_t>(resource), &state.limits[resource]);
   }
 }
@@ -65,6 +66,7 @@ void RestoreLimits() {
 void SaveLimits() {
   for (int resource = 0; resource < RLIM_NLIMITS; ++resource) {
     getrlimit(static_cast<__rlimit_resource_t>(resource), &state.limits[resource]);
+    state.limits_saved = resource + 1;
   }
 }
 
@@ -238,7 +240,6 @@ void Arm(char** arguments, char** environment) {
   state.pid = getpid();
   state.channel = inheritance.channel;
   state.old_program = fds[kOldProgramFd];
-  SaveLimits();
   state.arguments = arguments;
   Inheritance announced = inheritance;
   announced.mode = StartMode::kRollback;
@@ -248,6 +249,7 @@ void Arm(char** arguments, char** environment) {
   record->phase_start_ns[static_cast<size_t>(Phase::kReceiving)] = MonotonicNs();
   state.armed = 1;
   StartDeadline(record->rehydrate_deadline_ns);
+  SaveLimits();
   std::set_terminate(OnTerminate);
   atexit(OnExit);
   at_quick_exit(OnExit);

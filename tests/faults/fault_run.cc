@@ -388,7 +388,8 @@ void FaultRun::ProveNextUpgrade() {
   // A program that writes a newer schema hands over to no older one.
   const std::string now = Stats()["role"];
   const std::string to = now == "new" || now == "incompatible" ? "new" : "v2";
-  const Seen next = Upgrade(Program(to));
+  const Seen next =
+      Upgrade(ControlUpgrade{.binary = Program(to), .max_blackout = options_.next_blackout});
   Expect(next.outcome == "B", absl::StrCat("the next upgrade does not succeed: ", next.outcome, " ",
                                            next.code, " ", next.message));
   if (next.outcome == "B") Expect(Stats()["role"] == to, "another program serves than " + to);

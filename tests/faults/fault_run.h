@@ -40,6 +40,8 @@ struct FaultRunOptions {
   std::string role = "v1";  // which program is started
   int idle = 3;             // clients that only prove to be there
   int checking = 2;         // clients that send all the time
+  absl::Duration next_blackout =
+      absl::ZeroDuration();  // that the last upgrade may take; 0: default
 };
 
 // Where the victim has stopped, according to plan.

@@ -29,8 +29,8 @@ struct Fault {
   std::string what;  // for strace: "error=EIO"
   int first = 1;     // of the actor's calls of that name
   int last = 1;
-  // A normal crossing is sealed before this call, or not; committed, or not.
-  bool sealed = false, committed = false;
+  // How many messages a normal crossing puts into channels before it is sealed.
+  int messages = 0;
 
   std::string Name() const;  // "sendmsg error=EIO 2..2 of the main thread"
 };
@@ -38,7 +38,8 @@ struct Fault {
 // All of them. Takes seconds; throws std::runtime_error when a normal crossing cannot be traced.
 std::vector<Fault> PlanSweep(int threads);
 
-// "A|B|C|R" is promised, or "R" or "D" for SIGKILL. Never throws.
+// "A|B|C|R" is promised; for SIGKILL "R" or "D", which depends on what the process had done by
+// then. Never throws.
 CellResult RunFault(const Fault& fault, int threads);
 
 // `count` of them, chosen by `seed`; all when there are no more.

@@ -11,7 +11,7 @@ namespace liveexec::faults {
 namespace {
 
 constexpr size_t kFaults = 40;
-constexpr uint64_t kKills = 15;
+constexpr uint64_t kKills = 10;
 
 TEST(SweepTest, EveryFaultEndsAsPromised) {
   const std::vector<Fault> all = PlanSweep(1);

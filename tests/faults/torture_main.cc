@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "tests/faults/cell.h"
@@ -21,7 +22,8 @@ struct Arguments {
   std::vector<std::string> cells;
   std::vector<int> threads = {1, 4};
   bool no_matrix = false;
-  int64_t sweep = -1;  // -1: all
+  std::string sweep = "300";
+  std::string only;
   uint64_t kills = 200;
 };
 
@@ -87,10 +89,19 @@ size_t RunMatrix(const Arguments& arguments, Report& report) {
 
 void RunSweep(const Arguments& arguments, Report& report) {
   std::vector<Fault> faults = PlanSweep(1);
-  if (arguments.sweep >= 0) {
-    faults = Sample(std::move(faults), static_cast<size_t>(arguments.sweep), harness::RunSeed());
+  const size_t all = faults.size();
+  std::erase_if(faults, [&](const Fault& fault) {
+    return fault.Name().find(arguments.only) == std::string::npos;
+  });
+  size_t sample = 0;
+  if (absl::SimpleAtoi(arguments.sweep, &sample) && sample > 0) {
+    faults = Sample(std::move(faults), sample, harness::RunSeed());
   }
-  absl::PrintF("the sweep has %d faults\n", faults.size());
+  absl::PrintF("the sweep: %d of %d faults", faults.size(), all);
+  if (faults.size() < all) {
+    absl::PrintF("; the same ones again: LIVEEXEC_SEED=%d", harness::RunSeed());
+  }
+  absl::PrintF("\n");
   for (const Fault& fault : faults) report.Add(RunFault(fault, 1));
 }
 
@@ -125,7 +136,13 @@ int main(int argc, char** argv) {
                  "only these numbers or names; then neither the sweep nor the kills")
       ->delimiter(',');
   app.add_flag("--no-matrix", arguments.no_matrix, "only the sweep and the kills");
-  app.add_option("--sweep", arguments.sweep, "so many faults of the sweep; default: all");
+  app.add_option(
+         "--sweep", arguments.sweep,
+         "so many faults of the sweep, chosen by the seed; 0 or all: all, which takes hours")
+      ->check(CLI::Number | CLI::IsMember({"all"}))
+      ->capture_default_str();
+  app.add_option("--only", arguments.only,
+                 "only faults of the sweep whose name contains this: \"sendmsg error=EIO 2 \"");
   app.add_option("--kills", arguments.kills, "so many kills at random moments")
       ->capture_default_str();
   app.add_option("--threads", arguments.threads, "how many threads the server has")

@@ -180,7 +180,9 @@ class Victim {
 
 absl::Status RunVictim(const char* options) {
   uv_loop_t loop;
-  uv_loop_init(&loop);
+  if (const int error = uv_loop_init(&loop); error < 0) {
+    return absl::InternalError(uv_strerror(error));
+  }
   absl::Status status;
   {
     LoopExecutor executor(&loop);
