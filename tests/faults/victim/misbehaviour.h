@@ -10,10 +10,11 @@
 //   kill              SIGKILL to itself           hang          never returns
 //   hang-blocked      never returns, with all signals blocked
 //   memory            allocates until there is none (at most 64 MiB)
-//   nofile N          sets RLIMIT_NOFILE          seccomp       only read, write and exit from now
-//   on flood             writes 64 MiB to stderr     meddle        changes and shuts down all its
-//   fds scribble          overwrites the flight recorder, then exits with status 0 stop says so in
-//   DIR/events, and goes on when there is a byte in DIR/go
+//   nofile N          sets RLIMIT_NOFILE          jump N        moves the wall clock by N seconds
+//   seccomp           only read, write and exit   flood         writes 64 MiB to stderr
+//   meddle            changes and shuts down all its fds
+//   scribble          overwrites the flight recorder, then exits with status 0
+//   stop              says so in DIR/events, and goes on when there is a byte in DIR/go
 //
 // Any thread. Nothing is cached: a plan may change while the program runs.
 #ifndef LIVEEXEC_TESTS_FAULTS_VICTIM_MISBEHAVIOUR_H_
