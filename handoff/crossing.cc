@@ -124,12 +124,12 @@ class Blackout {
 
 }  // namespace
 
-absl::Status Cross(Program& program, Attempt& attempt) {
+std::optional<absl::Status> Cross(Program& program, Attempt& attempt) {
   attempt.blackout_start_ns = MonotonicNs();
   absl::Status parked = program.parking.Park(Parking::For::kExec, program.options.quiesce_deadline);
   if (parked.ok()) parked = program.parking.RunPosted(program.main);
   if (!parked.ok()) program.parking.Release();
-  if (absl::IsUnavailable(parked)) return parked;
+  if (absl::IsUnavailable(parked)) return std::nullopt;
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
   Blackout blackout(program, attempt);
   absl::Status status = blackout.Run();

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -426,13 +427,14 @@ void UpgraderImpl::GiveUpWaiting(std::string_view code, std::string_view message
 
 void UpgraderImpl::EnterBlackout(std::shared_ptr<BlackoutTicket> ticket) {
   if (!ticket->Claim()) return;
-  absl::Status status = Cross(program_, *parked_attempt_);
-  if (absl::IsUnavailable(status) && CodeOf(status) == "E_INTERNAL") {
+  std::optional<absl::Status> status = Cross(program_, *parked_attempt_);
+  if (!status.has_value()) {
     ticket->Unclaim();
     program_.parking.WhenDrained(program_.main, ticket, [this, ticket] { EnterBlackout(ticket); });
     return;
   }
-  conductor_->Post([this, status] { Abandon(std::move(parked_attempt_), status); });
+  conductor_->Post(
+      [this, status = *std::move(status)] { Abandon(std::move(parked_attempt_), status); });
 }
 
 void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status& status) {

@@ -55,8 +55,7 @@ const BadProgram kBadPrograms[] = {
     {"LacksALibrary", "abandoned", "E_REHEARSAL", "libm.so.9", kBad, "library"},
     {"RefusesTheSchema", "abandoned", "E_SCHEMA", "keyspace", "tests/e2e/bad/incompatible_server",
      "incompatible"},
-    {"IsAnotherApplication", "abandoned", "E_APP", "demo-server", "handoff/cli/liveexec",
-     "another"},
+    {"IsAnotherApplication", "abandoned", "E_APP", "not demo-server", "examples/echo", "another"},
 };
 
 void ReplaceInFile(const std::string& path, const std::string& from, const std::string& to) {
