@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "demo-server/options.h"
 #include "demo-server/server.h"
+#include "handoff/component.h"
 #include "handoff/upgrader.h"
 #include "handoff/uv/loop_executor.h"
 #include "handoff/uv/loop_threads.h"
@@ -51,13 +52,15 @@ class StopSignals {
   uv_signal_t* handles_[2];
 };
 
-absl::Status ServeOn(uv_loop_t* loop, const Options& options, const StateFormat& format) {
+absl::Status ServeOn(uv_loop_t* loop, const Options& options, const StateFormat& format,
+                     Component* addition) {
   uv::LoopExecutor executor(loop);
   LIVEEXEC_RETURN_IF_ERROR(executor.status());
   UpgraderOptions upgrader_options;
   upgrader_options.control_socket = options.control;
   upgrader_options.upgrade_binary = options.upgrade_binary;
   LIVEEXEC_ASSIGN_OR_RETURN(auto upgrader, Upgrader::Create(executor, upgrader_options));
+  if (addition != nullptr) LIVEEXEC_RETURN_IF_ERROR(upgrader->Register(*addition));
   absl::Status served;
   auto serve = [&](absl::Span<uv::LoopExecutor* const> threads) {
     std::vector<uv::LoopExecutor*> loops = {&executor};
@@ -76,14 +79,14 @@ absl::Status ServeOn(uv_loop_t* loop, const Options& options, const StateFormat&
 
 }  // namespace
 
-int Run(int argc, char** argv, const StateFormat& format) {
+int Run(int argc, char** argv, const StateFormat& format, Component* addition) {
   const ParsedOptions parsed = ParseOptions(argc, argv, format.version());
   if (parsed.exit_code.has_value()) return *parsed.exit_code;
   signal(SIGPIPE, SIG_IGN);
   RaiseFileLimit();
   uv_loop_t loop;
   uv_loop_init(&loop);
-  absl::Status status = ServeOn(&loop, parsed.options, format);
+  absl::Status status = ServeOn(&loop, parsed.options, format, addition);
   if (status.ok()) status = uv::CloseLoop(&loop);
   if (status.ok()) return 0;
   fprintf(stderr, "demo-server: %s\n", status.ToString().c_str());

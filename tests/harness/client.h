@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "tests/harness/connection.h"
 #include "tests/harness/event_loop.h"
 #include "tests/harness/measure.h"
+#include "tests/harness/verdict.h"
 
 namespace liveexec::harness {
 
@@ -27,6 +29,7 @@ struct ClientReport {
   bool connected = false;  // still, and over the socket that it began with
   ContinuityResult bytes;
   std::vector<std::string> problems;  // sentences: what, where; empty when all is well
+  std::vector<Anomaly> anomalies;     // the same, named, with the time at which they showed
   bool ok() const { return problems.empty(); }
 };
 
@@ -39,14 +42,23 @@ class Client : public ConnectionObserver {
 
   virtual void Start() {}
   virtual void Stop() {}
+  // Asks for something, to whose answer settled() waits: for clients that are otherwise idle.
+  virtual void Prove() {}
+  // It has done all that it came for, and its seat is free for another: see load.h.
+  virtual bool finished() const { return false; }
   // Whether everything that was asked has been answered, or never will be: the connection is gone,
   // or what came is not what was expected.
-  bool settled() const { return broken() || check_.complete(); }
-  bool broken() const { return !connection_->open() || !check_.intact(); }
+  virtual bool settled() const { return broken() || check_.complete(); }
+  virtual bool broken() const { return !connection_->open() || !check_.intact(); }
 
   // Last call.
   virtual ClientReport Report();
 
+  // Hears of each reply as it comes: when, and how long it took.
+  using OnReply = std::function<void(int64_t now_ns, int64_t latency_ns)>;
+  void WatchReplies(OnReply on_reply) { on_reply_ = std::move(on_reply); }
+
+  const std::string& name() const { return name_; }
   GapRecorder& gaps() { return gaps_; }
   const LogHistogram& latencies() const { return latencies_; }
   uint64_t replies() const { return replies_; }
@@ -61,6 +73,14 @@ class Client : public ConnectionObserver {
   size_t outstanding() const { return outstanding_.size(); }
   // After any number of replies have come.
   virtual void OnReplies() {}
+  // For clients that parse replies themselves: one came, to what was sent at `sent_ns`.
+  void CountReply(int64_t sent_ns);
+  // For those as well: something is wrong. The connection is of no more use.
+  void Complain(Verdict verdict, std::string text);
+  bool complained() const { return !complaints_.empty(); }
+  // The server closed the connection, and may: the client asked for it.
+  void ExpectClose() { close_expected_ = true; }
+  bool closed_by_server() const { return closed_at_ns_ != 0; }
 
   EventLoop& loop_;
   ByteContinuity check_;
@@ -78,7 +98,11 @@ class Client : public ConnectionObserver {
   uint64_t replies_ = 0;
   GapRecorder gaps_;
   LogHistogram latencies_;
-  std::vector<std::string> problems_;
+  OnReply on_reply_;
+  std::vector<Anomaly> complaints_;
+  bool close_expected_ = false;
+  int64_t closed_at_ns_ = 0;
+  int64_t deviated_at_ns_ = 0;  // when the first wrong byte came
 };
 
 }  // namespace liveexec::harness

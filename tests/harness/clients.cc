@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "tests/harness/clock.h"
 
 namespace liveexec::harness {
 
@@ -22,6 +23,11 @@ constexpr uint64_t kLookAhead = uint64_t{1} << 21;  // bytes that a slow reader 
 std::string UniqueKey() {
   static std::atomic<uint64_t> count{0};
   return absl::StrCat("record:", getpid(), ":", ++count);
+}
+
+absl::Duration ThinkTime(Random& random, absl::Duration most) {
+  return absl::Microseconds(
+      random.Below(static_cast<uint64_t>(absl::ToInt64Microseconds(most)) + 1));
 }
 
 std::string Integer(uint64_t value) { return absl::StrCat(":", value, "\r\n"); }
@@ -47,7 +53,16 @@ void RecordClient::Start() {
   Fill();
 }
 
-void RecordClient::OnReplies() { Fill(); }
+void RecordClient::FillLater() {
+  if (options_.max_think == absl::ZeroDuration()) return Fill();
+  if (fill_scheduled_) return;
+  fill_scheduled_ = true;
+  loop_.After(ThinkTime(random_, options_.max_think), [this, alive = std::weak_ptr<bool>(alive_)] {
+    if (alive.expired()) return;
+    fill_scheduled_ = false;
+    Fill();
+  });
+}
 
 void RecordClient::Fill() {
   while (running_ && outstanding() < options_.window) SendRecord();
@@ -125,6 +140,17 @@ void EchoClient::Start() {
   Fill();
 }
 
+void EchoClient::FillLater() {
+  if (options_.max_think == absl::ZeroDuration()) return Fill();
+  if (fill_scheduled_) return;
+  fill_scheduled_ = true;
+  loop_.After(ThinkTime(random_, options_.max_think), [this, alive = std::weak_ptr<bool>(alive_)] {
+    if (alive.expired()) return;
+    fill_scheduled_ = false;
+    Fill();
+  });
+}
+
 void EchoClient::Fill() {
   while (running_ && outstanding() < options_.window) {
     const std::string piece =
@@ -182,6 +208,31 @@ ClientReport SlowReader::Report() {
   return Client::Report();
 }
 
+void SlowTaker::Next() {
+  const std::string bytes = PositionCodedBytes(random_.Next(), 0, size_);
+  connection().PauseReading();
+  if (protocol_ == Protocol::kEcho) {
+    Request(bytes, bytes);
+  } else {
+    Request(RespCommand({"ECHO", bytes}), RespBulk(bytes));
+  }
+  loop_.After(absl::Milliseconds(random_.Between(50, 400)),
+              [this, alive = std::weak_ptr<bool>(alive_)] {
+                if (!alive.expired()) connection().ResumeReading();
+              });
+}
+
+void SlowTaker::OnReplies() {
+  loop_.After(absl::Milliseconds(random_.Below(50)), [this, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.expired() && running_ && !broken()) Next();
+  });
+}
+
+void SlowTaker::Stop() {
+  running_ = false;
+  connection().ResumeReading();
+}
+
 void Subscriber::Start() {
   std::vector<std::string> command = {"SUBSCRIBE"};
   command.insert(command.end(), channels_.begin(), channels_.end());
@@ -193,9 +244,16 @@ uint64_t Subscriber::received(const std::string& channel) const {
   return found == received_.end() ? 0 : found->second;
 }
 
+bool Subscriber::settled() const {
+  return published_ == nullptr || broken() || received_.empty() ||
+         received(channels_[0]) >= *published_;
+}
+
 void Subscriber::OnMessage(const std::string& channel, const std::string& number) {
+  const bool first = received_.count(channel) == 0;
   const std::string expected = absl::StrCat(++received_[channel]);
   if (number == expected) return;
+  if (first && joins_midway_ && absl::SimpleAtoi(number, &received_[channel])) return;
   disorder_.push_back(absl::StrCat("channel ", channel, ": message '", absl::CHexEscape(number),
                                    "' came instead of '", expected, "'"));
   uint64_t value = 0;
@@ -225,7 +283,14 @@ void Subscriber::OnBytes(std::string_view bytes) {
 
 ClientReport Subscriber::Report() {
   ClientReport report = Client::Report();
+  if (!settled()) {
+    disorder_.push_back(absl::StrCat("channel ", channels_[0], ": message ",
+                                     received(channels_[0]) + 1, " and later ones, up to ",
+                                     *published_, ", never came"));
+  }
   report.problems.insert(report.problems.end(), disorder_.begin(), disorder_.end());
+  for (const std::string& text : disorder_)
+    report.anomalies.push_back({Verdict::kMessageLost, report.client, text, NowNs()});
   return report;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ class IdleClient : public Client {
   IdleClient(EventLoop& loop, std::string name, Protocol protocol, Random random)
       : Client(loop, std::move(name)), protocol_(protocol), random_(random) {}
   // Sends something that nobody else sends, to which settled() waits for the answer.
-  void Prove();
+  void Prove() override;
 
  private:
   Protocol protocol_;
@@ -36,6 +37,8 @@ struct CheckingOptions {
   size_t window = 8;         // records in flight
   size_t max_payload = 300;  // bytes
   bool cut = true;           // the byte stream is cut at random places: see Connection::CutRandomly
+  // Between a reply and the next request, at random up to this; zero: none.
+  absl::Duration max_think = absl::ZeroDuration();
 };
 
 // Writes numbered records to a RESP server, each of a kind whose reply can be known exactly: ECHO
@@ -49,7 +52,8 @@ class RecordClient : public Client {
   void Stop() override;
 
  private:
-  void OnReplies() override;
+  void OnReplies() override { FillLater(); }
+  void FillLater();
   void Fill();
   void SendRecord();
   void Push();
@@ -61,6 +65,8 @@ class RecordClient : public Client {
   CheckingOptions options_;
   std::string key_;
   bool running_ = false;
+  bool fill_scheduled_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   uint64_t counter_ = 0;
   std::vector<std::string> list_;
   std::string appended_;
@@ -74,7 +80,8 @@ class EchoClient : public Client {
   void Stop() override { running_ = false; }
 
  private:
-  void OnReplies() override { Fill(); }
+  void OnReplies() override { FillLater(); }
+  void FillLater();
   void Fill();
 
   Random random_;
@@ -82,6 +89,8 @@ class EchoClient : public Client {
   uint64_t stream_seed_;
   uint64_t sent_ = 0;
   bool running_ = false;
+  bool fill_scheduled_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 // Asks for one long reply and takes it slowly, from a small receive buffer, so that the server is
@@ -124,15 +133,45 @@ class SlowReader : public Client {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
+// Asks for a long reply, does not read it for a while, takes it, and asks again: most of the time
+// the server holds bytes for it that the kernel does not take.
+class SlowTaker : public Client {
+ public:
+  // `protocol` kEcho or kResp; `size` bytes each time.
+  SlowTaker(EventLoop& loop, std::string name, Protocol protocol, Random random, size_t size)
+      : Client(loop, std::move(name)), protocol_(protocol), random_(random), size_(size) {}
+  static DialOptions Dialing() { return {.receive_buffer = 16384}; }
+  void Start() override { Next(); }
+  void Stop() override;
+
+ private:
+  void OnReplies() override;
+  void Next();
+
+  Protocol protocol_;
+  Random random_;
+  size_t size_;
+  bool running_ = true;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
 // Subscribes to channels whose messages are numbers, counting up from 1, and checks that none is
 // missing, doubled or out of order.
 class Subscriber : public Client {
  public:
-  Subscriber(EventLoop& loop, std::string name, std::vector<std::string> channels)
-      : Client(loop, std::move(name)), channels_(std::move(channels)) {}
+  // joins_midway: the first message of each channel may have any number.
+  Subscriber(EventLoop& loop, std::string name, std::vector<std::string> channels,
+             bool joins_midway = false)
+      : Client(loop, std::move(name)),
+        channels_(std::move(channels)),
+        joins_midway_(joins_midway) {}
   void Start() override;
   uint64_t received(const std::string& channel) const;
   size_t subscribed() const { return subscribed_; }
+  // settled() then waits for message number `published` (borrowed) of the first channel, unless
+  // this subscriber saw none, because it came too late.
+  void ExpectUpTo(const uint64_t& published) { published_ = &published; }
+  bool settled() const override;
   ClientReport Report() override;
   void OnBytes(std::string_view bytes) override;
 
@@ -140,10 +179,12 @@ class Subscriber : public Client {
   void OnMessage(const std::string& channel, const std::string& number);
 
   std::vector<std::string> channels_;
+  bool joins_midway_;
   RespParser parser_;
   size_t subscribed_ = 0;
   std::map<std::string, uint64_t> received_;
   std::vector<std::string> disorder_;
+  const uint64_t* published_ = nullptr;
 };
 
 }  // namespace liveexec::harness

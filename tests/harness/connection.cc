@@ -113,6 +113,14 @@ void Connection::Send(std::string_view bytes) {
   UpdateWatch();
 }
 
+void Connection::FinishSending() {
+  finish_ = true;
+  if (open() && unsent() == 0) EndOurSide();
+}
+
+// A failure shows when something is read.
+void Connection::EndOurSide() { shutdown(fd_.get(), SHUT_WR); }
+
 // Writes at most `bytes`; false when no more can be written now.
 bool Connection::WriteUpTo(size_t bytes) {
   const ssize_t count = send(fd_.get(), output_.data() + sent_, std::min(bytes, unsent()),
@@ -131,6 +139,7 @@ bool Connection::WriteUpTo(size_t bytes) {
     output_.erase(0, sent_);
     sent_ = 0;
   }
+  if (finish_ && unsent() == 0) EndOurSide();
   return true;
 }
 

@@ -44,6 +44,8 @@ class Connection {
   // Takes `bytes` to be sent, soon. Ignored after the connection has closed.
   void Send(std::string_view bytes);
   size_t unsent() const { return output_.size() - sent_; }
+  // Ends our side (the server reads the end) once everything has been sent. No Send after it.
+  void FinishSending();
 
   // The kernel's buffers fill up while reading is paused.
   void PauseReading();
@@ -65,6 +67,7 @@ class Connection {
   void UpdateWatch();
   void Fail(const absl::Status& reason);
   bool WriteUpTo(size_t bytes);
+  void EndOurSide();
 
   EventLoop& loop_;
   UniqueFd fd_;
@@ -76,6 +79,7 @@ class Connection {
   size_t sent_ = 0;       // of output_
   bool blocked_ = false;  // the kernel takes no more for now
   bool reading_ = true;
+  bool finish_ = false;  // nothing will be sent after what is in output_
   std::optional<Random> cuts_;
   bool cut_scheduled_ = false;
   uint64_t turns_to_wait_ = 0;

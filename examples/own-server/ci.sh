@@ -1,0 +1,10 @@
+#!/bin/sh
+# What a CI job runs: exit code 0 when no client noticed an upgrade.
+set -eu
+cd "$(dirname "$0")"
+exec "${LIVEEXEC_TORTURE:-liveexec-torture}" \
+  --server "python3 server.py 0 ${SERVER:-losing}" \
+  --ready-line 'listening on ([0-9]+)' \
+  --upgrade sighup --done-line 'listening on' \
+  --protocol echo --clients 8 --idle 20 --upgrades "${UPGRADES:-5}" \
+  --report "${REPORT:-report}"
