@@ -124,7 +124,11 @@ absl::Status Saboteur::SelfCheck() {
 // What an ever longer list that is carried from program to program comes to.
 void Saboteur::LeakMemory() const {
   const size_t bytes = kLeakedBytes * upgrades_;
-  std::memset(std::malloc(bytes), 1, bytes);
+  // Through a volatile pointer: a compiler may leave out what nobody reads.
+  char* volatile leaked = static_cast<char*>(std::malloc(bytes));
+  std::memset(leaked, 1, bytes);
+  static char* volatile last_leaked = nullptr;
+  last_leaked = leaked;
 }
 
 void Saboteur::LeakFds() const {

@@ -170,18 +170,18 @@ class Search {
   size_t culprit_ = 0;
 };
 
-// What kind of impossibility the culprit is.
+// A counter that ends above the sum of all that was added has counted something twice. The one
+// operation that fits nowhere does not tell: others may have been under way beside it.
 Verdict NameOf(const Operation& culprit, const std::vector<Operation>& operations) {
-  int64_t most = 0;
+  int64_t added = 0;
+  int64_t highest = 0;
   bool written = culprit.result == kAbsent;
   for (const Operation& other : operations) {
-    if (other.invoked_ns > culprit.completed_ns) continue;
-    if (other.kind == Operation::Kind::kAdd) most += other.argument;
+    if (other.kind == Operation::Kind::kAdd) added += other.argument;
+    if (!IsUnknown(other)) highest = std::max(highest, other.result);
     if (other.kind == Operation::Kind::kWrite && other.argument == culprit.result) written = true;
   }
-  if (culprit.kind == Operation::Kind::kAdd || most > 0)
-    return culprit.result != kAbsent && culprit.result > most ? Verdict::kWriteDoubled
-                                                              : Verdict::kWriteLost;
+  if (added > 0) return highest > added ? Verdict::kWriteDoubled : Verdict::kWriteLost;
   return written ? Verdict::kWriteLost : Verdict::kWrongReply;
 }
 

@@ -242,8 +242,9 @@ bool Load::AwaitReplies(uint64_t count, absl::Duration timeout) {
   Call([&] {
     for (size_t i = 0; i < seats_.size(); ++i) {
       Seat& seat = *seats_[i];
-      if (!behind(i) || seat.client == nullptr) continue;
+      if (!behind(i)) continue;
       seat.silent = true;
+      if (seat.client == nullptr) continue;  // it was complained of as refused
       Note({Verdict::kReplyMissing, seat.client->name(),
             absl::StrCat("no reply for ", (NowNs() - seat.last_reply_ns) / 1'000'000, " ms"),
             seat.last_reply_ns});

@@ -41,7 +41,7 @@ void SharedKeyClient::Next() {
   const bool counter = random_.Below(2) == 0;
   const std::string key =
       absl::StrCat(prefix_, counter ? ":counter:" : ":register:", random_.Below(keys_));
-  if (random_.Below(3) == 0) {
+  if (random_.Below(2) == 0) {
     operation_ = history_.Invoke(number_, key, Kind::kRead, 0);
     return Command({"GET", key});
   }

@@ -30,8 +30,9 @@ void Visitor::SendRest() {
 }
 
 void Visitor::OnClosed(const absl::Status& reason) {
+  const bool nothing_came = replies() == 0 && check_.position() == 0;
   // A reset in place of the first reply is what a lost accept queue looks like.
-  if (replies() == 0 && check_.position() == 0 && manner_ != Manner::kHalfOpen) {
+  if (nothing_came && (manner_ != Manner::kHalfOpen || !reason.ok())) {
     Complain(Verdict::kConnectionRefused,
              absl::StrCat("a new connection ended before its first reply", reason.ok() ? "" : ": ",
                           reason.message()));

@@ -68,7 +68,7 @@ def peers(work, root):
             "--server", f"{work}/tableflip-echo {{port}} {{dir}}/pid",
             "--pid-file", "{dir}/pid", "--upgrade", "sighup"]),
         Peer("nginx", "http", "binary upgrade: USR2, QUIT", ["nginx"], [
-            "--server", f"sh -c '{fill} {nginx} >{{dir}}/conf; exec nginx -p {{dir}} -c {{dir}}/conf'",
+            "--server", f"sh -c '{fill} {nginx} >{{dir}}/conf; exec {shutil.which('nginx') or 'nginx'} -p {{dir}} -c {{dir}}/conf'",
             "--pid-file", "{dir}/nginx.pid",
             "--upgrade", f"sh {HERE}/nginx_upgrade.sh {{dir}}/nginx.pid"]),
         Peer("HAProxy", "http", "reload: USR2 to the master", ["haproxy"], [
@@ -165,7 +165,8 @@ def page(found, options):
         f"<div class='wide'><table><tr><th></th>{head}</tr>{rows}</table></div>"
         "<p class='dim'>A wait is the longest time between two replies to one busy client around one upgrade. "
         "A client that loses its connection connects again. Requests failed: those under way when a connection "
-        f"was lost. Memory is that of all processes of the server.</p>{notes}<h1>Seen</h1><ul>{seen}</ul></html>\n")
+        f"was lost. Memory is that of all processes of the server. Bytes lost: parts of "
+        "replies that never came, those of lost connections included.</p>{notes}<h1>Seen</h1><ul>{seen}</ul></html>\n")
 
 
 def main():

@@ -59,7 +59,7 @@ absl::Status SeatEcho(const TortureOptions& options, Load& load) {
   LIVEEXEC_RETURN_IF_ERROR(load.AddSeats(options.idle, Rank::kIdle, "idle client", idle));
   LIVEEXEC_RETURN_IF_ERROR(
       load.AddSeats(options.clients, Rank::kBusy, "checking client",
-                    Makes<EchoClient>(CheckingOptions{.window = 4, .max_think = kThink})));
+                    Makes<EchoClient>(CheckingOptions{.window = 2, .max_think = kThink})));
   LIVEEXEC_RETURN_IF_ERROR(
       load.AddSeats(2, Rank::kOther, "slow reader", slow, SlowTaker::Dialing()));
   return SeatVisitors(options, load);
@@ -86,7 +86,7 @@ absl::Status SeatResp(const TortureOptions& options, SharedState& shared, Load& 
   LIVEEXEC_RETURN_IF_ERROR(load.AddSeats(options.idle, Rank::kIdle, "idle client", idle));
   LIVEEXEC_RETURN_IF_ERROR(
       load.AddSeats(options.clients, Rank::kBusy, "checking client",
-                    Makes<RecordClient>(CheckingOptions{.window = 4, .max_think = kThink})));
+                    Makes<RecordClient>(CheckingOptions{.window = 2, .max_think = kThink})));
   for (int i = 0; i < kSharedKeyClients; ++i) {
     const auto shared_key = [&shared, i](EventLoop& loop, std::string name, Random random) {
       return std::make_unique<SharedKeyClient>(loop, std::move(name), random, i, "liveexec",
