@@ -127,8 +127,6 @@ void Saboteur::LeakMemory() const {
   // Through a volatile pointer: a compiler may leave out what nobody reads.
   char* volatile leaked = static_cast<char*>(std::malloc(bytes));
   std::memset(leaked, 1, bytes);
-  static char* volatile last_leaked = nullptr;
-  last_leaked = leaked;
 }
 
 void Saboteur::LeakFds() const {
