@@ -50,7 +50,6 @@ def build_tableflip(work):
 
 
 def peers(work, root):
-    nginx = write_config("nginx.conf", work)
     haproxy = write_config("haproxy.cfg", work)
     fill = "sed -e s,DIR,{dir},g -e s,PORT,{port},"
     return [
@@ -68,7 +67,7 @@ def peers(work, root):
             "--server", f"{work}/tableflip-echo {{port}} {{dir}}/pid",
             "--pid-file", "{dir}/pid", "--upgrade", "sighup"]),
         Peer("nginx", "http", "binary upgrade: USR2, QUIT", ["nginx"], [
-            "--server", f"sh -c '{fill} {nginx} >{{dir}}/conf; exec {shutil.which('nginx') or 'nginx'} -p {{dir}} -c {{dir}}/conf'",
+            "--server", f"sh {HERE}/nginx_start.sh {{port}} {{dir}}",
             "--pid-file", "{dir}/nginx.pid",
             "--upgrade", f"sh {HERE}/nginx_upgrade.sh {{dir}}/nginx.pid"]),
         Peer("HAProxy", "http", "reload: USR2 to the master", ["haproxy"], [
