@@ -4,9 +4,11 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "core/error.h"
 
 namespace liveexec::demo {
@@ -31,6 +33,15 @@ std::string LocalName(int fd) {
   return "";
 }
 
+// Whether `input` may hold a command that looks at other clients (CLIENT LIST, CLIENT KILL). A mere
+// mention costs only time.
+bool MentionsSessions(std::string_view input) {
+  constexpr std::string_view kCommand = "client";
+  const auto same = [](char a, char b) { return absl::ascii_tolower(a) == b; };
+  return std::search(input.begin(), input.end(), kCommand.begin(), kCommand.end(), same) !=
+         input.end();
+}
+
 }  // namespace
 
 ClientHandler::ClientHandler(uv::Stream& stream, Shared& shared, std::string unix_path)
@@ -53,6 +64,9 @@ void ClientHandler::OnOpen(uv::Stream& stream) {
 }
 
 size_t ClientHandler::OnInput(uv::Stream& stream, std::string_view input) {
+  if (shared_.connections->HasCold(*shared_.executor) && MentionsSessions(input)) {
+    shared_.connections->TakeBack(*shared_.executor);
+  }
   const Engine::Progress progress = shared_.engine->Process(session_, input, shared_.output);
   Send(progress.output);
   if (progress.wanted > 0) stream.WantInput(progress.wanted);
@@ -104,6 +118,13 @@ absl::Status ClientHandler::Load(capnp::AnyPointer::Reader state) {
   shared_.engine->Adopt(session_);
   known_ = true;
   return absl::OkStatus();
+}
+
+bool ClientHandler::MayGoCold() const { return known_ && shared_.engine->MayGoAside(session_); }
+
+void ClientHandler::OnCold(uv::Stream& /*stream*/) {
+  shared_.engine->Close(session_);
+  known_ = false;
 }
 
 void FlushPending(Engine& engine, int loop) {

@@ -12,7 +12,9 @@
 #include "demo-server/engine/engine.h"
 #include "demo-server/engine/session.h"
 #include "demo-server/state/state_format.h"
+#include "handoff/uv/loop_executor.h"
 #include "handoff/uv/stream.h"
+#include "handoff/uv/stream_server.h"
 
 namespace liveexec::demo {
 
@@ -22,7 +24,9 @@ class ClientHandler final : public uv::StreamHandler, public SessionOwner {
   struct Shared {
     Engine* engine;
     const StateFormat* format;
-    int loop;            // its index
+    int loop;  // its index
+    uv::LoopExecutor* executor;
+    uv::StreamServer* connections;
     std::string output;  // a buffer for what is about to be written
   };
 
@@ -37,6 +41,8 @@ class ClientHandler final : public uv::StreamHandler, public SessionOwner {
   void OnClose(uv::Stream& stream) override;
   absl::Status Save(capnp::AnyPointer::Builder state) const override;
   absl::Status Load(capnp::AnyPointer::Reader state) override;
+  bool MayGoCold() const override;
+  void OnCold(uv::Stream& stream) override;
 
  private:
   void Send(const Engine::Output& what);

@@ -54,8 +54,12 @@ Server::Server(const Options& options, const StateFormat& format, Upgrader& upgr
       keyspace_(engine_, format_),
       connections_(std::in_place, ConnectionOptions()) {
   for (size_t i = 0; i < loops_.size(); ++i) {
-    shared_.push_back(
-        {.engine = &engine_, .format = &format_, .loop = static_cast<int>(i), .output = {}});
+    shared_.push_back({.engine = &engine_,
+                       .format = &format_,
+                       .loop = static_cast<int>(i),
+                       .executor = loops_[i],
+                       .connections = &*connections_,
+                       .output = {}});
   }
 }
 
@@ -103,6 +107,8 @@ absl::Status Server::Start() {
   Announce();
   return absl::OkStatus();
 }
+
+size_t Server::Connections() { return connections_.has_value() ? connections_->size() : 0; }
 
 absl::Status Server::Listen() {
   int port = options_.port;

@@ -44,6 +44,7 @@ class Server final : public EngineHost {
   void DeadlineMoved() override;
   void RequestShutdown() override;
   void RequestUpgrade(std::string_view binary) override;
+  size_t Connections() override;
 
  private:
   absl::Status Listen();

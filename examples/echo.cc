@@ -23,6 +23,7 @@ class Echo : public liveexec::uv::StreamHandler {
     stream.Write(input).IgnoreError();
     return input.size();
   }
+  bool MayGoCold() const override { return true; }  // nothing but the stream: see stream.h
 };
 
 absl::Status Serve(const char* port, const char* control) {

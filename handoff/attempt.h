@@ -36,11 +36,12 @@ struct Attempt {
 
   // Made by the phases, in their order.
   std::optional<PinnedProgram> candidate;  // Checking
-  std::vector<OpenFd> open_fds;            // Checking
+  std::vector<OpenFd> open_fds;            // Checking, and again when precopying is over
   std::unique_ptr<FdInspector> inspector;  // Checking; has seen open_fds
   ImageStamp stamp;                        // Guarding
   FdChannelEnds channel;                   // Guarding
   FlightRecorder recorder;                 // Guarding
+  bool precopy_begun = false;              // Guarding
   std::unique_ptr<Custodian> custodian;    // Guarding; ends when the attempt is dropped
   int64_t blackout_start_ns = 0;           // Quiescing
 };

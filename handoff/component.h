@@ -21,7 +21,8 @@
 // start nothing is parked.
 //
 //   fresh start:              Initialize, Activate
-//   upgrade, old program:     Quiesce, Export, then exec; or Resume when the upgrade is abandoned
+//   upgrade, old program:     Precopy, Quiesce, Export, then exec; or, when it is abandoned, Resume
+//                             (if it had come to Quiesce), AbandonPrecopy
 //   upgrade, new program:     Rehydrate (Initialize when the old program had no such component),
 //                             SelfCheck, commit, Activate
 //   rehearsal, old program:   Export (between callbacks, without Quiesce: the program serves on)
@@ -42,6 +43,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/unique_fd.h"
@@ -75,6 +77,9 @@ class ExportContext {
   // border (an orphaned list that is truncated before it is adopted does it). Always false in the
   // crossing itself, which leaves out nothing.
   bool SliceIsSpent();
+
+  // True when this is a snapshot for a rehearsal.
+  bool snapshot() const { return slice_end_ns_ != 0; }
 
   // For the framework: what was written.
   capnp::MallocMessageBuilder& message() { return message_; }
@@ -161,6 +166,15 @@ class Component {
 
   // There is no earlier state: a fresh start, or the old program did not have this component.
   virtual absl::Status Initialize() { return absl::OkStatus(); }
+
+  // Ahead of the blackout, while the program serves on (no thread is parked): do what would
+  // otherwise take time in it, in slices between the loop's other events, and keep what clients see
+  // as it was. Call `done`, once, on any thread, when there is no more to do ahead; it does nothing
+  // when it comes too late. The rehearsal is over then, so the upgrade will most likely happen.
+  virtual void Precopy(absl::AnyInvocable<void() &&> done) { std::move(done)(); }
+  // The upgrade was abandoned: undo what Precopy did. Also when `done` has not been called yet, and
+  // after Resume when it had come to Quiesce. Main executor's thread, no thread is parked.
+  virtual void AbandonPrecopy() {}
 
   // Stop starting work. Undone by Resume. From here until then carried handles refuse use
   // (FailedPrecondition).

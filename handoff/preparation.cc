@@ -10,10 +10,18 @@
 #include "handoff/budgets.h"
 #include "handoff/candidate.h"
 #include "handoff/error_code.h"
+#include "handoff/precopy.h"
 #include "handoff/rehearsal.h"
 
 namespace liveexec {
 namespace {
+
+absl::Status LookAtOpenFds(Program& program, Attempt& attempt) {
+  auto open_fds = ListOpenFds(program.syscalls, *attempt.inspector);
+  if (!open_fds.ok()) return WithCode(open_fds.status(), "E_FDS");
+  attempt.open_fds = *std::move(open_fds);
+  return absl::OkStatus();
+}
 
 absl::Status Check(Program& program, Attempt& attempt) {
   int64_t start_ns = MonotonicNs();
@@ -25,9 +33,7 @@ absl::Status Check(Program& program, Attempt& attempt) {
                       "raise the deadline");
   }
   attempt.inspector = std::make_unique<FdInspector>(program.syscalls);
-  auto open_fds = ListOpenFds(program.syscalls, *attempt.inspector);
-  if (!open_fds.ok()) return WithCode(open_fds.status(), "E_FDS");
-  attempt.open_fds = *std::move(open_fds);
+  LIVEEXEC_RETURN_IF_ERROR(LookAtOpenFds(program, attempt));
   return CheckFdBudget(program, attempt);
 }
 
@@ -45,6 +51,8 @@ absl::Status Guard(Program& program, Attempt& attempt) {
       static_cast<ssize_t>(attempt.stamp.nonce.size())) {
     return ErrnoError(errno, "getrandom");
   }
+  LIVEEXEC_RETURN_IF_ERROR(Precopy(program, attempt));
+  LIVEEXEC_RETURN_IF_ERROR(LookAtOpenFds(program, attempt));
   LIVEEXEC_ASSIGN_OR_RETURN(attempt.channel, CreateFdChannel(program.syscalls));
   LIVEEXEC_ASSIGN_OR_RETURN(attempt.recorder, FlightRecorder::Create(program.syscalls));
   attempt.recorder.record()->rehydrate_deadline_ns =

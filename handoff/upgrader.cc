@@ -26,6 +26,7 @@
 #include "handoff/guarded_call.h"
 #include "handoff/inheritance.h"
 #include "handoff/phase.h"
+#include "handoff/precopy.h"
 #include "handoff/preparation.h"
 #include "handoff/program.h"
 #include "handoff/rehearsal_candidate.h"
@@ -118,11 +119,15 @@ class UpgraderImpl final : public Upgrader {
   std::thread preparing_;
   std::atomic<uint8_t> phase_{0};  // for status
 
+  // For tasks on the main thread that may come too late; main thread only.
+  std::shared_ptr<bool> existence_ = std::make_shared<bool>(true);
+
   // The attempt that waits for its blackout: handed to whoever claims the ticket, or cancels it.
   std::unique_ptr<Attempt> parked_attempt_;
 };
 
 UpgraderImpl::~UpgraderImpl() {
+  *existence_ = false;
   if (conductor_ != nullptr) {
     program_.parking.Remove(*conductor_);
     conductor_->Stop();
@@ -457,10 +462,11 @@ void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status&
   conductor_->set_take_signal(true);
   conductor_->set_watchful(false);
   if (attempt->requester != 0) control_->SendResult(attempt->requester, entry);
-  if (attempt->done) {
-    program_.main.Post(
-        [done = std::move(attempt->done), entry]() mutable { std::move(done)(entry); });
-  }
+  program_.main.Post([this, exists = existence_, precopy_begun = attempt->precopy_begun,
+                      done = std::move(attempt->done), entry]() mutable {
+    if (precopy_begun && *exists) AbandonPrecopy(program_);
+    if (done) std::move(done)(entry);
+  });
 }
 
 }  // namespace

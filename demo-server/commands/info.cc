@@ -64,7 +64,7 @@ void Server(Engine& engine, Page& page) {
 
 void Clients(Engine& engine, Page& page) {
   page.Section("Clients");
-  page.Line("connected_clients", engine.sessions().size());
+  page.Line("connected_clients", engine.ClientCount());
   page.Line("maxclients", engine.config().Get("maxclients"));
   page.Line("blocked_clients", engine.blocked().size());
   page.Line("tracking_clients", 0);

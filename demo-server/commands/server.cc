@@ -106,7 +106,7 @@ void LiveexecStatus(Call& call) {
   reply.Bulk("executable");
   reply.Bulk(program.executable);
   reply.Bulk("connections");
-  reply.Integer(static_cast<int64_t>(call.engine().sessions().size()));
+  reply.Integer(static_cast<int64_t>(call.engine().ClientCount()));
 }
 
 void LiveexecHistory(Call& call) {

@@ -59,6 +59,18 @@ void Engine::Close(Session& session) {
   sessions_.erase(session.id);
 }
 
+bool Engine::MayGoAside(const Session& session) {
+  std::lock_guard lock(mutex_);
+  return !session.is_blocked() && session.subscriptions() == 0 && !session.monitor &&
+         !session.transaction.open && session.transaction.watched.empty() && session.out.empty() &&
+         !session.closing() && !session.pending && !session.resume_input;
+}
+
+size_t Engine::ClientCount() const {
+  const size_t connections = host_ == nullptr ? 0 : host_->Connections();
+  return std::max(sessions_.size(), connections);
+}
+
 void Engine::Adopt(Session& session) {
   sessions_.emplace(session.id, &session);
   next_session_id_ = std::max(next_session_id_, session.id + 1);

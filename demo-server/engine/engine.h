@@ -49,6 +49,9 @@ class EngineHost {
   virtual void RequestShutdown() = 0;
   // LIVEEXEC UPGRADE; empty for the default binary.
   virtual void RequestUpgrade(std::string_view binary) = 0;
+  // How many clients are connected: more than there are sessions while some are put aside for an
+  // upgrade (ClientHandler::OnCold). Any thread.
+  virtual size_t Connections() { return 0; }
 };
 
 struct EngineOptions {
@@ -110,6 +113,9 @@ class Engine {
   // with `output`, whose memory is used again. On session.loop's thread. Locks.
   Progress Process(Session& session, std::string_view input, std::string& output);
 
+  // Whether the session, all of whose input has been consumed and whose output was taken, may be
+  // forgotten and made again from its image: nobody else refers to it. Locks.
+  bool MayGoAside(const Session& session);
   // Output that was put into the session from elsewhere, as by Process. Locks.
   Output TakeOutput(Session& session, std::string& output);
   // Gives back output that could not be sent now; it goes before what has come since. Locks.
@@ -138,6 +144,8 @@ class Engine {
   Statistics& statistics() { return statistics_; }
   const Statistics& statistics() const { return statistics_; }
   ProgramState& program() { return program_; }
+  // Connected clients.
+  size_t ClientCount() const;
   const std::map<uint64_t, Session*>& sessions() const { return sessions_; }
   std::vector<uint64_t>& calls() { return calls_; }  // by CommandTable::IndexOf
   const std::vector<uint64_t>& calls() const { return calls_; }

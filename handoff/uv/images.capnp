@@ -32,6 +32,26 @@ struct StreamServer {
   streams @1 :List(Stream);  # in the order of their ids
   nextId @2 :UInt64;
   loops @3 :UInt32;          # how many there were
+  coldSets @4 :List(ColdSet);
+}
+
+struct ColdSet {
+  # Idle connections, put aside ahead of the blackout. Carried as ("cold-events", index in the list), an epoll
+  # set; ("cold-escrow", index), an fd channel whose message n holds batch n's sockets; and ("cold-records",
+  # index), a sealed memfd.
+  loop @0 :UInt32;
+  batches @1 :List(Batch);
+
+  struct Batch {
+    offset @0 :UInt64;         # in the memfd, in bytes, of a message whose root is a ColdBatch
+    length @1 :UInt64;
+    checksum @2 :UInt64;       # XXH3-64 of the message
+    present @3 :List(Bool);    # false: it was taken out again before the blackout
+  }
+}
+
+struct ColdBatch {
+  streams @0 :List(Stream);    # in the order of their fds in the escrow's message
 }
 
 struct Pipes {

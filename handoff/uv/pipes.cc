@@ -65,7 +65,7 @@ Stream* Pipes::Find(std::string_view pipe) const {
 }
 
 absl::Status Pipes::Quiesce() {
-  streams_->Quiesce();
+  LIVEEXEC_RETURN_IF_ERROR(streams_->Quiesce());
   return absl::OkStatus();
 }
 

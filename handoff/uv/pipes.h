@@ -37,10 +37,10 @@ class Pipes final : public Component {
   Pipes(std::string name, LoopExecutor& executor, MakeHandler make_handler);
   ~Pipes() override;
 
-  // Takes `fd`, makes it non-blocking and CLOEXEC, and reads from it if its access mode allows, from
-  // Activate on. All who share its open file description see it non-blocking: the other programs on
-  // a terminal, for example, unless the fd is an open("/dev/tty") of its own. AlreadyExists: the
-  // name is in use. PermissionDenied: epoll cannot watch it (a plain file).
+  // Takes `fd`, makes it non-blocking and CLOEXEC, and reads from it if its access mode allows,
+  // from Activate on. All who share its open file description see it non-blocking: the other
+  // programs on a terminal, for example, unless the fd is an open("/dev/tty") of its own.
+  // AlreadyExists: the name is in use. PermissionDenied: epoll cannot watch it (a plain file).
   absl::Status Open(std::string_view pipe, UniqueFd fd);
 
   // The open stream of that name, or null.

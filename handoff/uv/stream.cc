@@ -1,6 +1,7 @@
 #include "handoff/uv/stream.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -24,6 +25,8 @@ void StreamHandler::OnDrained(Stream&) {}
 void StreamHandler::OnClose(Stream&) {}
 absl::Status StreamHandler::Save(capnp::AnyPointer::Builder) const { return absl::OkStatus(); }
 absl::Status StreamHandler::Load(capnp::AnyPointer::Reader) { return absl::OkStatus(); }
+bool StreamHandler::MayGoCold() const { return false; }
+void StreamHandler::OnCold(Stream&) {}
 
 Stream::Stream(StreamLoop* home, UniqueFd fd, uint64_t id, uint32_t listener)
     : home_(home),
@@ -143,6 +146,8 @@ void Stream::Close() {
   // The order matters: libuv forgets the fd, events of this very iteration included, before the
   // number is free for another.
   if (Is(kHandleOpen)) uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
+  // While the escrow has a duplicate, closing ours tells the peer nothing.
+  if (Is(kWasCold)) ::shutdown(fd_.get(), SHUT_RDWR);
   fd_.reset();
   out_.Clear();
   if (home_->dispatching_ == this) home_->corked_ = 0;

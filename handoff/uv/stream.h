@@ -17,7 +17,7 @@
 // Threads. A stream belongs to one loop; all its methods and all calls of its handler are on that
 // loop's thread. To reach it from elsewhere, Post() to executor(). Only Save, Load and construction
 // of a rehydrated handler happen on the main executor's thread, while the stream's own thread is
-// parked.
+// parked (but see MayGoCold).
 //
 // Ownership. The component (StreamServer, Pipes) owns the stream and its handler. A Stream& is
 // valid until OnClose has returned. No handler call happens inside a call of a Stream method.
@@ -81,6 +81,16 @@ class StreamHandler {
   // New program, right after construction: what Save wrote; not called when it wrote nothing. An
   // error rolls the upgrade back. The stream's unread and unsent bytes are in place already.
   virtual absl::Status Load(capnp::AnyPointer::Reader state);
+
+  // Asked of an idle connection ahead of a blackout: may it be put aside? It then crosses at no
+  // cost (StreamServerOptions::cold_threshold). True promises that all there is to it is what Save
+  // writes, and that it changes only in calls of this handler, so not while it is aside. Nothing is
+  // unread or unsent. Default: false.
+  virtual bool MayGoCold() const;
+  // It is put aside: forget `stream`. This handler is destroyed next, without OnClose, and another
+  // one made, and given what Save wrote, when the connection wakes, or when the upgrade is over, in
+  // whichever program serves then; on the loop's thread.
+  virtual void OnCold(Stream& stream);
 };
 
 class Stream {
@@ -160,6 +170,7 @@ class Stream {
     kDrainDue = 1 << 14,        // OnDrained is owed once all is sent
     kOfferWanted = 1 << 15,     // unread input is to be offered by the attention list
     kNeedsAttention = 1 << 16,  // it is on the attention list
+    kWasCold = 1 << 17,         // its escrow may have a duplicate of the fd still
 
     kNoReading = kNotReadable | kNotOpened | kPaused | kEnded | kCloseAfterFlush | kClosed,
     kNoWriting = kNotWritable | kCloseAfterFlush | kShutdownWanted | kClosed | kWriteBroken,
@@ -189,6 +200,8 @@ class Stream {
   void OnAllSent();
   void Service();  // one visit by the loop's attention list
   void Finish();   // OnClose, then away: the stream may be deleted
+  bool MayGoCold(uint64_t idle_since_ms) const;
+  void GoCold();  // away, as its connection is in a cold set: the stream may be deleted
 
   // These do not call the handler.
   ssize_t Send(std::string_view bytes);
@@ -212,7 +225,8 @@ class Stream {
   const uint64_t id_;
   UniqueFd fd_;
   const uint32_t listener_;
-  int interest_ = 0;  // what uv_poll watches for: UV_READABLE, UV_WRITABLE
+  int interest_ = 0;            // what uv_poll watches for: UV_READABLE, UV_WRITABLE
+  uint64_t last_event_ms_ = 0;  // in the loop's time; 0: long ago
   std::string peer_name_;
 
   uint32_t flags_ = kNotOpened;

@@ -37,6 +37,11 @@ void LoadBytes(capnp::List<capnp::Data>::Reader pieces, ByteQueue& queue) {
 
 absl::Status StreamImage::Save(const Stream& stream, image::Stream::Builder record,
                                ExportContext& context) {
+  LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("stream", stream.id_, stream.fd()));
+  return Save(stream, record);
+}
+
+absl::Status StreamImage::Save(const Stream& stream, image::Stream::Builder record) {
   record.setId(stream.id_);
   record.setListener(stream.listener_);
   SaveBytes(stream.in_.view(), [&](unsigned count) { return record.initUnread(count); });
@@ -47,7 +52,6 @@ absl::Status StreamImage::Save(const Stream& stream, image::Stream::Builder reco
   record.setCloseAfterFlush(stream.Is(Stream::kCloseAfterFlush));
   record.setShutdownWanted(stream.Is(Stream::kShutdownWanted));
   record.setShutdownDone(stream.Is(Stream::kShutdownDone));
-  LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("stream", stream.id_, stream.fd()));
   // A handler that has not been told of its connection has nothing to say.
   if (stream.Is(Stream::kNotOpened)) return absl::OkStatus();
   return Annotate(stream.handler_->Save(record.initState()), absl::StrCat("stream ", stream.id_));

@@ -11,7 +11,9 @@ namespace liveexec::uv {
 
 class StreamImage {
  public:
-  // Fills `record` (all but `loop`) and carries the fd as ("stream", id). `stream` is open.
+  // Fills `record` (all but `loop`). `stream` is open.
+  static absl::Status Save(const Stream& stream, image::Stream::Builder record);
+  // The same, and carries the fd as ("stream", id).
   static absl::Status Save(const Stream& stream, image::Stream::Builder record,
                            ExportContext& context);
 

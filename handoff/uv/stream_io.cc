@@ -30,6 +30,7 @@ bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 void Stream::OnPoll(uv_poll_t* handle, int status, int events) noexcept {
   auto* stream = static_cast<Stream*>(handle->data);
+  stream->last_event_ms_ = uv_now(handle->loop);
   if (status < 0) {
     // The fd is in error, and libuv has stopped watching. Reading or writing tells what it is.
     stream->interest_ = 0;
@@ -221,6 +222,24 @@ void Stream::Finish() {
   in_.Clear();
   Set(kFinished);
   if (!Is(kHandleOpen)) delete this;
+}
+
+bool Stream::MayGoCold(uint64_t idle_since_ms) const {
+  // Everything else is business that is not finished.
+  constexpr uint32_t kIdleFlags = kHandleOpen | kWasCold;
+  return (flags_ & ~kIdleFlags) == 0 && in_.empty() && out_.empty() &&
+         last_event_ms_ < idle_since_ms && home_->dispatching_ != this && handler_->MayGoCold();
+}
+
+void Stream::GoCold() {
+  handler_->OnCold(*this);
+  handler_.reset();
+  Set(kClosed | kFinished);
+  home_->streams_.erase(id_);
+  // The set watches the connection now; this epoll set must forget it before the fd is closed, as
+  // the open file lives on.
+  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
+  fd_.reset();
 }
 
 void Stream::OnHandleClosed(uv_handle_t* handle) noexcept {

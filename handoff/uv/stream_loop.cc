@@ -20,15 +20,22 @@ void StreamLoop::OpenHandles() {
   if (open_handles_ > 0) return;
   uv_prepare_init(executor_.loop(), &prepare_);
   uv_idle_init(executor_.loop(), &idle_);
-  prepare_.data = idle_.data = this;
-  open_handles_ = 2;
+  uv_timer_init(executor_.loop(), &cold_timer_);
+  prepare_.data = idle_.data = cold_timer_.data = this;
+  open_handles_ = 3;
 }
 
 void StreamLoop::Shutdown() {
   shut_down_ = true;
+  // Before and after it serves, the connections belong to another program: no peer is to be told.
+  const bool serving = mode_ == Mode::kServing;
+  if (!serving || !WarmNow().ok()) cold_.clear();
   mode_ = Mode::kServing;  // closing is not refused
   for (uint64_t id : Ids()) {
-    if (Stream* stream = Find(id)) stream->Close();
+    Stream* stream = Find(id);
+    if (stream == nullptr) continue;
+    if (!serving) stream->Unset(Stream::kWasCold);
+    stream->Close();
   }
   while (Stream* stream = TakeAttention()) {
     if (stream->Is(Stream::kClosed)) stream->Finish();
@@ -39,6 +46,7 @@ void StreamLoop::Shutdown() {
   }
   uv_close(reinterpret_cast<uv_handle_t*>(&prepare_), OnOwnHandleClosed);
   uv_close(reinterpret_cast<uv_handle_t*>(&idle_), OnOwnHandleClosed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&cold_timer_), OnOwnHandleClosed);
 }
 
 void StreamLoop::OnOwnHandleClosed(uv_handle_t* handle) noexcept {
@@ -62,6 +70,7 @@ absl::StatusOr<Stream*> StreamLoop::Make(UniqueFd fd, uint64_t id, uint32_t list
     return UvError(error, absl::StrCat("uv_poll_init of stream ", id));
   }
   stream->poll_.data = stream;
+  stream->last_event_ms_ = uv_now(executor_.loop());
   if (options_.any_fd) stream->LearnFd();
   stream->Set(Stream::kHandleOpen);
   ++open_handles_;
@@ -87,19 +96,24 @@ void StreamLoop::Serve() {
   mode_ = Mode::kServing;
   OpenHandles();
   for (uint64_t id : Ids()) {
-    Stream* stream = Find(id);
-    if (!stream->in_.empty()) stream->Set(Stream::kOfferWanted);
-    const bool busy = !stream->out_.empty() ||
-                      stream->Is(Stream::kNotOpened | Stream::kOfferWanted | Stream::kEndWanted);
-    if (busy) {
-      stream->WantAttention();
-    } else {
-      stream->UpdateInterest();
-    }
+    BeginCarried(*Find(id));
+  }
+  if (!cold_.empty()) Warm();
+}
+
+void StreamLoop::BeginCarried(Stream& stream) {
+  if (!stream.in_.empty()) stream.Set(Stream::kOfferWanted);
+  const bool busy = !stream.out_.empty() ||
+                    stream.Is(Stream::kNotOpened | Stream::kOfferWanted | Stream::kEndWanted);
+  if (busy) {
+    stream.WantAttention();
+  } else {
+    stream.UpdateInterest();
   }
 }
 
-void StreamLoop::Quiesce() {
+absl::Status StreamLoop::Quiesce() {
+  if (warming_) LIVEEXEC_RETURN_IF_ERROR(WarmNow());
   // OnClose may close others, which adds to the list: until none is left.
   for (bool found = true; found;) {
     found = false;
@@ -117,6 +131,8 @@ void StreamLoop::Quiesce() {
     }
   }
   mode_before_quiesce_ = std::exchange(mode_, Mode::kQuiesced);
+  for (const auto& set : cold_) LIVEEXEC_RETURN_IF_ERROR(set->Seal());
+  return absl::OkStatus();
 }
 
 void StreamLoop::Resume() {

@@ -22,11 +22,15 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "core/unique_fd.h"
 #include "handoff/component.h"
 #include "handoff/uv/byte_queue.h"
+#include "handoff/uv/cold_set.h"
 #include "handoff/uv/images.capnp.h"
 #include "handoff/uv/loop_executor.h"
 #include "handoff/uv/stream.h"
@@ -38,6 +42,8 @@ class StreamLoop {
   struct Options {
     std::function<std::unique_ptr<StreamHandler>(Stream&)> make_handler;
     std::function<void(Stream&)> on_closed;  // after OnClose, before the stream is deleted
+    std::function<void()> on_lost;           // a cold connection that could not be had back
+    uint64_t cold_after_ms = 100;            // what has had no event for so long is idle
     bool any_fd = false;                     // not only stream sockets: each fd is looked at
     size_t max_unread = size_t{1} << 30;
     size_t max_pending_output = 0;  // 0: unlimited
@@ -67,12 +73,25 @@ class StreamLoop {
   // In this iteration's end: OnOpen, then reads. Before Serve: when it comes.
   void Begin(Stream& stream);
 
+  // Puts idle connections into a cold set, in slices, then calls `done`. Connections that wake
+  // meanwhile, or before the blackout, are served. Begins when the sets of an earlier upgrade are
+  // empty. Only while serving; else does nothing.
+  void Cool(absl::AnyInvocable<void() &&> done);
+  // The upgrade was abandoned: takes everything out again, in slices.
+  void Warm();
+  // The same, at once. ResourceExhausted: the fd table is full; the rest follows in slices.
+  absl::Status WarmNow();
+  // Before Serve, which begins to take everything out.
+  void AddColdSet(std::unique_ptr<ColdSet> set) { cold_.push_back(std::move(set)); }
+  // What an export carries, sealed by Quiesce.
+  absl::Span<const std::unique_ptr<ColdSet>> cold_sets() const { return cold_; }
+
   // Held: all streams begin, carried input is offered, carried output sent, in the loop's next
   // iteration.
   void Serve();
   // Reports the streams that are closed already, so that no other part of the state remembers them;
-  // then forbids use.
-  void Quiesce();
+  // then forbids use. Cold sets of an earlier upgrade are emptied, that of this one is sealed.
+  absl::Status Quiesce();
   void Resume();
 
   // The ids of all open streams, ascending.
@@ -91,6 +110,16 @@ class StreamLoop {
   static void OnOwnHandleClosed(uv_handle_t* handle) noexcept;
   void OpenHandles();
   absl::StatusOr<Stream*> Make(UniqueFd fd, uint64_t id, uint32_t listener);
+  void BeginCarried(Stream& stream);
+
+  static void OnColdTimer(uv_timer_t* timer) noexcept;
+  void StartColdTimer();
+  void WorkOnCold();
+  bool CoolBatch();
+  void EndCooling();
+  absl::Status TakeFrom(ColdSet& set, absl::FunctionRef<absl::Status(ColdSet::Taker)> take);
+  absl::Status WarmBatch();
+  void EndWarming();
   void WorkOff();
   void AddAttention(Stream* stream);
   Stream* TakeAttention();
@@ -102,6 +131,17 @@ class StreamLoop {
   Mode mode_ = Mode::kHeld;
   Mode mode_before_quiesce_ = Mode::kHeld;
   bool shut_down_ = false;
+  struct Cooling {
+    std::vector<uint64_t> candidates;  // from the back on
+    uint64_t idle_since_ms;
+    absl::AnyInvocable<void() &&> done;
+  };
+  std::unique_ptr<Cooling> cooling_;            // while it is going on
+  std::vector<std::unique_ptr<ColdSet>> cold_;  // never one without members, unless cooling
+  bool warming_ = false;                        // they are to be emptied
+  bool warming_begins_ = false;                 // after the loop's other events
+  absl::AnyInvocable<void() &&> cool_next_;     // the `done` of who waits for that
+  uv_timer_t cold_timer_;                       // runs while there are any
   int open_handles_ = 0;
   uv_prepare_t prepare_;
   uv_idle_t idle_;  // runs while attention is wanted: the loop then does not wait

@@ -36,6 +36,8 @@ StreamServer::StreamServer(Options options)
   const StreamLoop::Options stream_options = {
       .make_handler = options_.make_handler,
       .on_closed = [this](Stream&) { OnClosed(); },
+      .on_lost = [this] { OnClosed(); },
+      .cold_after_ms = options_.cold_after_ms,
       .max_unread = options_.max_unread,
       .max_pending_output = options_.max_pending_output,
   };
@@ -169,6 +171,7 @@ void StreamServer::RetryAccepting() {
 
 void StreamServer::ForEach(absl::FunctionRef<void(Stream&, StreamHandler&)> visit) {
   for (const auto& loop : loops_) {
+    loop->streams->WarmNow().IgnoreError();
     for (uint64_t id : loop->streams->Ids()) {
       if (Stream* stream = loop->streams->Find(id)) visit(*stream, stream->handler());
     }
@@ -179,15 +182,33 @@ void StreamServer::ForEachOn(LoopExecutor& executor,
                              absl::FunctionRef<void(Stream&, StreamHandler&)> visit) {
   for (const auto& loop : loops_) {
     if (&loop->executor != &executor) continue;
+    loop->streams->WarmNow().IgnoreError();
     for (uint64_t id : loop->streams->Ids()) {
       if (Stream* stream = loop->streams->Find(id)) visit(*stream, stream->handler());
     }
   }
 }
 
+bool StreamServer::HasCold(LoopExecutor& executor) const {
+  for (const auto& loop : loops_) {
+    if (&loop->executor == &executor) return !loop->streams->cold_sets().empty();
+  }
+  return false;
+}
+
+void StreamServer::TakeBack(LoopExecutor& executor) {
+  for (const auto& loop : loops_) {
+    if (&loop->executor == &executor) loop->streams->WarmNow().IgnoreError();
+  }
+}
+
 Stream* StreamServer::Find(LoopExecutor& executor, uint64_t id) {
   for (const auto& loop : loops_) {
-    if (&loop->executor == &executor) return loop->streams->Find(id);
+    if (&loop->executor != &executor) continue;
+    Stream* stream = loop->streams->Find(id);
+    if (stream != nullptr || loop->streams->cold_sets().empty()) return stream;
+    loop->streams->WarmNow().IgnoreError();
+    return loop->streams->Find(id);
   }
   return nullptr;
 }

@@ -32,6 +32,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -54,12 +55,16 @@ struct Listening {
 struct StreamServerOptions {
   std::string name;                  // the component's
   std::vector<LoopExecutor*> loops;  // borrowed, at least one; [0] is the main executor
-  // Called on the connection's loop thread for a new connection, and on the main thread, all loops
-  // parked, for a rehydrated one. Never returns null.
+  // Called on the connection's loop thread for a new connection, or one that was put aside, and on
+  // the main thread, all loops parked, for a rehydrated one. Never returns null.
   std::function<std::unique_ptr<StreamHandler>(Stream&)> make_handler;
   size_t max_unread = size_t{1} << 30;  // bytes; a connection with more unconsumed input is closed
   size_t max_pending_output = 0;        // bytes; a connection with more is closed; 0: unlimited
   int backlog = 511;
+  // From so many connections on, idle ones whose handlers allow it (StreamHandler::MayGoCold) are
+  // put aside ahead of a blackout, so that it does not get longer with their number.
+  size_t cold_threshold = 128;
+  uint64_t cold_after_ms = 100;  // what has had no event for so long is idle
 };
 
 class Listener;
@@ -90,17 +95,25 @@ class StreamServer final : public Component {
   std::vector<Listening> listening() const;
 
   // Every open connection of all loops. Main thread, when all loops are parked or have not begun
-  // (inside Component calls). `visit` must not close streams of loops that run.
+  // (inside Component calls). `visit` must not close streams of loops that run. These three first
+  // take back what was put aside (cold_threshold), and so cost time in a blackout.
   void ForEach(absl::FunctionRef<void(Stream&, StreamHandler&)> visit);
   // Those of one loop, in the order of their ids; on that loop's thread. `visit` may close them.
   void ForEachOn(LoopExecutor& loop, absl::FunctionRef<void(Stream&, StreamHandler&)> visit);
   // The open connection `id` if it belongs to `loop`, else null. Loop's thread.
   Stream* Find(LoopExecutor& loop, uint64_t id);
 
+  // Whether any of the loop's connections are put aside (cold_threshold), out of the application's
+  // sight; and takes them back at once, where the fd table allows. Loop's thread.
+  bool HasCold(LoopExecutor& loop) const;
+  void TakeBack(LoopExecutor& loop);
+
   // Connections, accepted and not yet closed, of all loops. Any thread.
   size_t size() const { return size_.load(std::memory_order_relaxed); }
 
   std::string_view name() const override { return options_.name; }
+  void Precopy(absl::AnyInvocable<void() &&> done) override;
+  void AbandonPrecopy() override;
   absl::Status Quiesce() override;
   absl::Status Export(ExportContext& context) const override;
   void Resume() override;
@@ -121,6 +134,8 @@ class StreamServer final : public Component {
   void OnStarved();
   void RetryAccepting();
   absl::Status ExportStreams(ExportContext& context, image::StreamServer::Builder image) const;
+  absl::Status ExportColdSets(ExportContext& context, image::StreamServer::Builder image) const;
+  absl::Status RehydrateColdSets(ImportContext& context, image::StreamServer::Reader image);
   absl::Status RehydrateListeners(ImportContext& context, image::StreamServer::Reader image);
   absl::Status RehydrateStream(ImportContext& context, image::Stream::Reader record, Loop& loop);
 
@@ -129,6 +144,7 @@ class StreamServer final : public Component {
   std::atomic<bool> starved_{false};  // a listener waits for fds
   bool serving_ = false;
   bool quiesced_ = false;
+  bool cooled_ = false;  // Precopy began to put connections aside
   uint64_t next_id_ = 1;
   size_t next_loop_ = 0;
   std::vector<std::unique_ptr<Loop>> loops_;

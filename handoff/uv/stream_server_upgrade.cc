@@ -11,9 +11,35 @@
 
 namespace liveexec::uv {
 
+void StreamServer::Precopy(absl::AnyInvocable<void() &&> done) {
+  if (!serving_ || size() < options_.cold_threshold) return std::move(done)();
+  struct Progress {
+    std::atomic<size_t> left;
+    absl::AnyInvocable<void() &&> done;
+  };
+  auto progress = std::make_shared<Progress>();
+  progress->left = loops_.size();
+  progress->done = std::move(done);
+  cooled_ = true;
+  for (auto& loop : loops_) {
+    loop->executor.Post([streams = loop->streams, progress] {
+      streams->Cool([progress] {
+        if (--progress->left == 0) std::move(progress->done)();
+      });
+    });
+  }
+}
+
+void StreamServer::AbandonPrecopy() {
+  if (!std::exchange(cooled_, false)) return;
+  for (auto& loop : loops_) {
+    loop->executor.Post([streams = loop->streams] { streams->Warm(); });
+  }
+}
+
 absl::Status StreamServer::Quiesce() {
-  for (auto& loop : loops_) loop->streams->Quiesce();
   quiesced_ = true;
+  for (auto& loop : loops_) LIVEEXEC_RETURN_IF_ERROR(loop->streams->Quiesce());
   return absl::OkStatus();
 }
 
@@ -35,7 +61,44 @@ absl::Status StreamServer::Export(ExportContext& context) const {
       LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("listener", i, listener.fd()));
     }
   }
+  // A rehearsal could not do anything with the sets of an upgrade before.
+  if (!context.snapshot()) LIVEEXEC_RETURN_IF_ERROR(ExportColdSets(context, image));
   return ExportStreams(context, image);
+}
+
+absl::Status StreamServer::ExportColdSets(ExportContext& context,
+                                          image::StreamServer::Builder image) const {
+  size_t count = 0;
+  for (const auto& loop : loops_) count += loop->streams->cold_sets().size();
+  auto sets = image.initColdSets(static_cast<unsigned>(count));
+  unsigned next = 0;
+  for (uint32_t i = 0; i < loops_.size(); ++i) {
+    for (const auto& set : loops_[i]->streams->cold_sets()) {
+      const unsigned number = next++;
+      LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("cold-events", number, set->events_fd()));
+      LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("cold-escrow", number, set->escrow_fd()));
+      LIVEEXEC_RETURN_IF_ERROR(context.CarryFd("cold-records", number, set->records_fd()));
+      sets[number].setLoop(i);
+      set->Save(sets[number]);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamServer::RehydrateColdSets(ImportContext& context,
+                                             image::StreamServer::Reader image) {
+  const auto sets = image.getColdSets();
+  for (unsigned i = 0; i < sets.size(); ++i) {
+    LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd events, context.TakeFd("cold-events", i));
+    LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd escrow, context.TakeFd("cold-escrow", i));
+    LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd records, context.TakeFd("cold-records", i));
+    LIVEEXEC_ASSIGN_OR_RETURN(
+        std::unique_ptr<ColdSet> set,
+        ColdSet::Open(std::move(events), std::move(escrow), std::move(records), sets[i]));
+    size_.fetch_add(set->size(), std::memory_order_relaxed);
+    loops_[sets[i].getLoop() % loops_.size()]->streams->AddColdSet(std::move(set));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status StreamServer::ExportStreams(ExportContext& context,
@@ -85,6 +148,7 @@ absl::Status StreamServer::ExportStreams(ExportContext& context,
 absl::Status StreamServer::Rehydrate(ImportContext& context) {
   LIVEEXEC_ASSIGN_OR_RETURN(const auto image, context.Root<image::StreamServer>());
   LIVEEXEC_RETURN_IF_ERROR(RehydrateListeners(context, image));
+  LIVEEXEC_RETURN_IF_ERROR(RehydrateColdSets(context, image));
   next_id_ = std::max<uint64_t>(image.getNextId(), 1);
   // With as many loops as before each connection stays with its own, else they are dealt out anew.
   const bool same = image.getLoops() == loops_.size();
