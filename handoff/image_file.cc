@@ -187,9 +187,9 @@ absl::StatusOr<ImageFile> ImageFile::Open(Syscalls& syscalls, int fd, const Imag
   }
   size_t words = (bytes.size() - kImageHeaderSize) / sizeof(capnp::word);
   capnp::ReaderOptions options;
-  // A reader may walk its data several times; a hostile message that points to itself must still
-  // end.
-  options.traversalLimitInWords = uint64_t{words} * 16 + (1 << 20);
+  // A reader may walk its data several times; a hostile message that points to itself, or claims a
+  // million elements that take no space, must still end, and soon.
+  options.traversalLimitInWords = uint64_t{words} * 16 + (1 << 16);
   LIVEEXEC_RETURN_IF_ERROR(GuardedCall("open image", [&] {
     image.reader_ = std::make_unique<capnp::FlatArrayMessageReader>(
         kj::arrayPtr(reinterpret_cast<const capnp::word*>(bytes.data() + kImageHeaderSize), words),

@@ -113,6 +113,17 @@ absl::Status Malformed(std::string_view what) {
                     "the manifest is malformed: " + std::string(what));
 }
 
+// A list whose elements take no space can claim any number of them. What WriteManifest writes takes
+// at least a word for each, so what is read stays in proportion to the image.
+absl::Status CheckCounts(image::Manifest::Reader reader, size_t words) {
+  for (const size_t count :
+       {reader.getComponents().size(), reader.getRoles().size(), reader.getFds().size(),
+        reader.getHistory().size(), reader.getTraits().getRlimits().size()}) {
+    if (count > words) return Malformed("a list claims more elements than there is room for");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadFds(image::Manifest::Reader reader, std::vector<FdEntry>& fds) {
   auto roles = reader.getRoles();
   fds.reserve(reader.getFds().size());
@@ -184,6 +195,7 @@ absl::StatusOr<Manifest> ReadManifest(capnp::MessageReader& message) {
   Manifest manifest;
   absl::Status status = GuardedCall("read the manifest", [&]() -> absl::Status {
     auto reader = message.getRoot<image::Manifest>();
+    LIVEEXEC_RETURN_IF_ERROR(CheckCounts(reader, message.sizeInWords()));
     manifest.framework_abi = reader.getFrameworkAbi();
     manifest.application = ToString(reader.getApplication());
     manifest.version = ToString(reader.getVersion());

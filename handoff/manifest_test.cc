@@ -223,5 +223,31 @@ TEST(Manifest, RandomBytesInAValidImageAreReadOrRefusedAndNothingElse) {
   EXPECT_GT(refused, 100u);
 }
 
+// A composite list says how many elements it has, and of what size: of size zero it may claim any
+// number of them.
+TEST(Manifest, AListThatClaimsElementsWhichTakeNoSpaceIsRefused) {
+  ImageBytes bytes = Written(Manifest{});
+  auto word = [&](size_t index) {
+    uint64_t value;
+    memcpy(&value, bytes.data() + kImageHeaderSize + index * sizeof(value), sizeof(value));
+    return value;
+  };
+  auto set_word = [&](size_t index, uint64_t value) {
+    memcpy(bytes.data() + kImageHeaderSize + index * sizeof(value), &value, sizeof(value));
+  };
+  // The segment table, the root's pointer, the root: its numbers, then its pointers, of which the
+  // last is the history.
+  const uint64_t root = word(1);
+  const size_t history = 2 + ((root & 0xffffffff) >> 2) + (root >> 32 & 0xffff) + (root >> 48) - 1;
+  const size_t end = (bytes.size() - kImageHeaderSize) / sizeof(uint64_t);
+  constexpr uint64_t kList = 1, kComposite = uint64_t{7} << 32, kElements = 10000;
+  bytes.resize(bytes.size() + sizeof(uint64_t));
+  set_word(history, kList | (end - history - 1) << 2 | kComposite);
+  set_word(end, kElements << 2);
+  set_word(0, uint64_t{end} << 32);
+  FixHeader(bytes);
+  EXPECT_EQ(CodeOf(ReadFrom(bytes).status()), "E_MANIFEST");
+}
+
 }  // namespace
 }  // namespace liveexec

@@ -28,7 +28,13 @@ using StoredDeque = std::deque<T, StorageAllocator<T>>;
 
 // Memory for `size` bytes, aligned for any scalar; throws std::bad_alloc.
 inline void* AllocateStorage(size_t size) { return ::operator new(size); }
-inline void FreeStorage(void* memory, size_t size) { ::operator delete(memory, size); }
+inline void FreeStorage(void* memory, [[maybe_unused]] size_t size) {
+#ifdef __cpp_sized_deallocation  // clang 14 has it only when asked to
+  ::operator delete(memory, size);
+#else
+  ::operator delete(memory);
+#endif
+}
 
 struct StorageDelete {
   template <typename T>
