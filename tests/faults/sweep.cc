@@ -60,12 +60,14 @@ const char* NameOf(Actor actor) {
 
 // Calls after whose failure libuv calls abort(), in a program that nobody guards: the read of its
 // own wake-up eventfd that begins the callback of the crossing (it reads as much as its buffer
-// holds, where others read the eight bytes that there are), and, after the commit, what it adds to
-// its epoll set. Nothing of this project runs in between, so that there is nothing to promise.
-bool IsLibuvs(const TracedCall& call, bool committed) {
+// holds, where others read the eight bytes that there are), the write to it by which the preparing
+// thread wakes the loop, and, after the commit, what it adds to its epoll set. Nothing of this
+// project runs in between, so that there is nothing to promise.
+bool IsLibuvs(Actor actor, const TracedCall& call, bool committed) {
   if (call.call == "epoll_ctl") return committed;
-  return call.call == "read" && absl::StrContains(call.line, "<anon_inode:[eventfd]>") &&
-         absl::StrContains(call.line, ", 1024)");
+  if (!absl::StrContains(call.line, "<anon_inode:[eventfd]>")) return false;
+  if (call.call == "write") return actor == Actor::kPreparing;
+  return call.call == "read" && absl::StrContains(call.line, ", 1024)");
 }
 
 // Disarming is the first thing that a program does when it commits.
@@ -184,7 +186,7 @@ void PlanFor(Actor actor, int threads, std::vector<Fault>& faults) {
     Calls& calls = all[traced[i].call];
     ++calls.last;
     committed = committed || IsCommit(traced[i]);
-    if (IsLibuvs(traced[i], committed)) calls.spared.push_back(calls.last);
+    if (IsLibuvs(actor, traced[i], committed)) calls.spared.push_back(calls.last);
     if (IsMessage(traced[i])) ++messages;
   }
   std::map<std::string, int> seen;
