@@ -29,11 +29,12 @@ namespace {
 constexpr size_t kMaxConnected = 32;
 
 constexpr int kSocketFlags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+constexpr in_addr_t kLoopbackAddresses = 16;  // 127.0.0.1, 127.0.1.1, ...
 
 UniqueFd Bound(int domain, int type, bool listening) {
   UniqueFd fd(socket(domain, type | kSocketFlags, 0));
   if (!fd) return fd;
-  int result;
+  int result = -1;
   if (domain == AF_UNIX) {
     // A name of the kernel's choice in the abstract namespace.
     sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
@@ -41,8 +42,12 @@ UniqueFd Bound(int domain, int type, bool listening) {
   } else {
     sockaddr_in address = {};
     address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    result = bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    // A server with very many local clients may have used up the ports of an address.
+    for (in_addr_t i = 0; i < kLoopbackAddresses; ++i) {
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (i << 8));
+      result = bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+      if (result == 0 || errno != EADDRINUSE) break;
+    }
   }
   if (result != 0 || (listening && listen(fd.get(), 1) != 0)) fd.reset();
   return fd;

@@ -1,10 +1,14 @@
 #include "handoff/uv/cold_set.h"
 
 #include <capnp/serialize.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #define XXH_INLINE_ALL
@@ -19,6 +23,7 @@ namespace liveexec::uv {
 namespace {
 
 constexpr int kEventsAtOnce = 64;
+constexpr size_t kManyMembers = 512;
 
 // An event's data: which member it is of.
 uint64_t MemberOf(size_t batch, size_t slot) { return uint64_t{batch} << 32 | slot; }
@@ -26,6 +31,25 @@ size_t BatchOf(uint64_t member) { return static_cast<size_t>(member >> 32); }
 size_t SlotOf(uint64_t member) { return static_cast<size_t>(member & 0xffffffff); }
 
 }  // namespace
+
+ColdSet::~ColdSet() {
+  size_t members = 0;
+  for (const Batch& batch : batches_) members += batch.present.size();
+  if (members < kManyMembers) return;
+  // It must not be the one that takes the application's signals.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    std::thread([events = std::move(events_), escrow = std::move(escrow_)]() mutable {
+      escrow = {};
+      events.reset();
+    }).detach();
+  } catch (const std::system_error&) {
+    // No room for a thread: what the lambda held is closed by now.
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
 
 absl::StatusOr<std::unique_ptr<ColdSet>> ColdSet::Create() {
   std::unique_ptr<ColdSet> set(new ColdSet());

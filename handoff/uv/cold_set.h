@@ -68,6 +68,12 @@ class ColdSet {
                                                        UniqueFd records,
                                                        image::ColdSet::Reader image);
 
+  // Lets go of the fds. For many members the kernel takes a microsecond each, so a thread of its
+  // own does it, which ends then.
+  ~ColdSet();
+  ColdSet(const ColdSet&) = delete;
+  ColdSet& operator=(const ColdSet&) = delete;
+
   // Members that have not been taken out.
   size_t size() const { return size_; }
 
