@@ -443,7 +443,7 @@ void UpgraderImpl::EnterBlackout(std::shared_ptr<BlackoutTicket> ticket) {
 }
 
 void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status& status) {
-  JournalEntry& entry = attempt->entry;
+  JournalEntry entry = attempt->entry;
   entry.outcome = Outcome::kAbandoned;
   entry.code = CodeOf(status);
   entry.message = std::string(status.message());
@@ -451,6 +451,11 @@ void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status&
   entry.pid = static_cast<uint32_t>(getpid());
   attempt->phases.Enter(Phase::kResuming, entry);
   attempt->phases.Enter(Phase::kIdle, entry);
+  const uint64_t requester = attempt->requester;
+  const bool precopy_begun = attempt->precopy_begun;
+  Done done = std::move(attempt->done);
+  // Whoever hears of the end finds nothing left of the attempt: no fd, no custodian.
+  attempt.reset();
   {
     std::lock_guard lock(program_.mutex);
     program_.journal.Add(entry);
@@ -461,12 +466,12 @@ void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status&
   phase_ = static_cast<uint8_t>(Phase::kIdle);
   conductor_->set_take_signal(true);
   conductor_->set_watchful(false);
-  if (attempt->requester != 0) control_->SendResult(attempt->requester, entry);
-  program_.main.Post([this, exists = existence_, precopy_begun = attempt->precopy_begun,
-                      done = std::move(attempt->done), entry]() mutable {
-    if (precopy_begun && *exists) AbandonPrecopy(program_);
-    if (done) std::move(done)(entry);
-  });
+  if (requester != 0) control_->SendResult(requester, entry);
+  program_.main.Post(
+      [this, exists = existence_, precopy_begun, done = std::move(done), entry]() mutable {
+        if (precopy_begun && *exists) AbandonPrecopy(program_);
+        if (done) std::move(done)(entry);
+      });
 }
 
 }  // namespace
