@@ -26,6 +26,16 @@ from throughput import throughput
 BENCHMARKS = (connections, heap, fds, resident, portable, portable_sizes, peers, outage, steady_state, throughput)
 
 
+def shown_arguments(arguments):
+    """Those that the user gave: ./dev adds where the programs are."""
+    shown = iter(arguments)
+    for argument in shown:
+        if argument == "--programs":
+            next(shown, None)
+        else:
+            yield argument
+
+
 def machine():
     """Where the figures come from."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
@@ -34,7 +44,7 @@ def machine():
         memory = int(file.readline().split()[1]) / 2**20
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "command": "./dev bench " + " ".join(sys.argv[1:]),
+        "command": "./dev bench " + " ".join(shown_arguments(sys.argv[1:])),
         "cpu": "{} x {}".format(os.cpu_count(), model),
         "memory": "{:.1f} GiB".format(memory),
         "kernel": "{} {}".format(platform.system(), platform.release()),
