@@ -156,9 +156,7 @@ absl::StatusOr<std::unique_ptr<Custodian>> Custodian::Start(Charge charge) {
 Custodian::~Custodian() {
   memory_->plan.dismissed = 1;
   DismissCustodian(pid_);
-  int status;
-  while (waitpid(pid_, &status, __WALL) < 0 && errno == EINTR) {
-  }
+  AwaitDismissedCustodian(pid_);
   memory_->charge.record->custodian_pid = 0;
 }
 

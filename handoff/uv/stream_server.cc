@@ -169,48 +169,46 @@ void StreamServer::RetryAccepting() {
   }
 }
 
-void StreamServer::ForEach(absl::FunctionRef<void(Stream&, StreamHandler&)> visit) {
+StreamLoop* StreamServer::StreamsOn(const LoopExecutor& executor) const {
   for (const auto& loop : loops_) {
-    loop->streams->WarmNow().IgnoreError();
-    for (uint64_t id : loop->streams->Ids()) {
-      if (Stream* stream = loop->streams->Find(id)) visit(*stream, stream->handler());
-    }
+    if (&loop->executor == &executor) return loop->streams;
   }
+  return nullptr;
+}
+
+void StreamServer::Visit(StreamLoop& streams,
+                         absl::FunctionRef<void(Stream&, StreamHandler&)> visit) {
+  streams.WarmNow().IgnoreError();
+  for (uint64_t id : streams.Ids()) {
+    if (Stream* stream = streams.Find(id)) visit(*stream, stream->handler());
+  }
+}
+
+void StreamServer::ForEach(absl::FunctionRef<void(Stream&, StreamHandler&)> visit) {
+  for (const auto& loop : loops_) Visit(*loop->streams, visit);
 }
 
 void StreamServer::ForEachOn(LoopExecutor& executor,
                              absl::FunctionRef<void(Stream&, StreamHandler&)> visit) {
-  for (const auto& loop : loops_) {
-    if (&loop->executor != &executor) continue;
-    loop->streams->WarmNow().IgnoreError();
-    for (uint64_t id : loop->streams->Ids()) {
-      if (Stream* stream = loop->streams->Find(id)) visit(*stream, stream->handler());
-    }
-  }
+  if (StreamLoop* streams = StreamsOn(executor)) Visit(*streams, visit);
 }
 
 bool StreamServer::HasCold(LoopExecutor& executor) const {
-  for (const auto& loop : loops_) {
-    if (&loop->executor == &executor) return !loop->streams->cold_sets().empty();
-  }
-  return false;
+  const StreamLoop* streams = StreamsOn(executor);
+  return streams != nullptr && !streams->cold_sets().empty();
 }
 
 void StreamServer::TakeBack(LoopExecutor& executor) {
-  for (const auto& loop : loops_) {
-    if (&loop->executor == &executor) loop->streams->WarmNow().IgnoreError();
-  }
+  if (StreamLoop* streams = StreamsOn(executor)) streams->WarmNow().IgnoreError();
 }
 
 Stream* StreamServer::Find(LoopExecutor& executor, uint64_t id) {
-  for (const auto& loop : loops_) {
-    if (&loop->executor != &executor) continue;
-    Stream* stream = loop->streams->Find(id);
-    if (stream != nullptr || loop->streams->cold_sets().empty()) return stream;
-    loop->streams->WarmNow().IgnoreError();
-    return loop->streams->Find(id);
-  }
-  return nullptr;
+  StreamLoop* streams = StreamsOn(executor);
+  if (streams == nullptr) return nullptr;
+  Stream* stream = streams->Find(id);
+  if (stream != nullptr || streams->cold_sets().empty()) return stream;
+  streams->WarmNow().IgnoreError();
+  return streams->Find(id);
 }
 
 }  // namespace liveexec::uv

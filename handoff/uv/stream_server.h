@@ -68,6 +68,7 @@ struct StreamServerOptions {
 };
 
 class Listener;
+class StreamLoop;
 
 class StreamServer final : public Component {
  public:
@@ -125,6 +126,8 @@ class StreamServer final : public Component {
   struct Waiting;
   struct RetryTimer;
 
+  StreamLoop* StreamsOn(const LoopExecutor& executor) const;  // null: not one of `loops`
+  static void Visit(StreamLoop& streams, absl::FunctionRef<void(Stream&, StreamHandler&)> visit);
   void AddListener(UniqueFd fd, std::string path);
   absl::Status Listen(UniqueFd fd, std::string path);
   void OnAccepted(uint32_t listener, UniqueFd fd);
