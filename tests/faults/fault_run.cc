@@ -322,7 +322,14 @@ void FaultRun::AddIdleClients(int count) {
   TakeBaseline();
 }
 
-void FaultRun::TakeBaseline() { before_ = Must(harness::TakeSnapshot(pid_), "snapshot"); }
+// A thread blocks all signals while it starts another: what lasts is what two looks agree on.
+void FaultRun::TakeBaseline() {
+  before_ = Must(harness::TakeSnapshot(pid_), "snapshot");
+  Eventually([&] {
+    const Snapshot earlier = std::exchange(before_, Must(harness::TakeSnapshot(pid_), "snapshot"));
+    return harness::Differences(earlier, before_).empty();
+  });
+}
 
 pid_t FaultRun::CustodianPid() {
   const Snapshot now = Must(harness::TakeSnapshot(pid_), "snapshot");
