@@ -266,6 +266,69 @@ TEST_F(CliTest, PrintsStatusAndHistoryForPeople) {
               Not(HasSubstr("committed")));
 }
 
+TEST_F(CliTest, PrintsMetricsForPrometheus) {
+  Serve();
+  Finished run = Command({"metrics", "--control", control()});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_THAT(run.out,
+              AllOf(HasSubstr("# TYPE liveexec_upgrades_committed_total counter\n"
+                              "liveexec_upgrades_committed_total 3\n"),
+                    HasSubstr("liveexec_upgrade_attempts_total 4\n"),
+                    HasSubstr("liveexec_last_upgrade_blackout_seconds 0.003210000\n"),
+                    HasSubstr("{outcome=\"committed\",code=\"\"} 1\n"),
+                    HasSubstr("{outcome=\"abandoned\",code=\"\"} 0\n"),
+                    HasSubstr("liveexec_last_upgrade_phase_seconds{phase=\"sealing\"} 0.002")));
+}
+
+// What a build does to a binary, one thing each time that the server is asked what it runs; which
+// `watch` does when it has begun to watch, and no later.
+TEST_F(CliTest, WatchesAFileAndUpgradesWheneverItChanges) {
+  const std::string path = directory_.path() + "/server", next = path + ".next";
+  std::ofstream(path) << "first";
+  const auto status = handlers_.status;
+  handlers_.status = [&] {
+    std::ofstream(next) << "second";
+    EXPECT_EQ(rename(next.c_str(), path.c_str()), 0);
+    return status();
+  };
+  Serve();
+  Finished run = Command(
+      {"watch", "--control", control(), "--binary", path, "--settle", "1ms", "--count", "1"});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(asked_.binary, path);
+  EXPECT_THAT(run.out, AllOf(HasSubstr("watching " + path + " for cli-test 3.0, pid 77\n"),
+                             HasSubstr("committed: 1.0 -> 2.0")));
+  unlink(path.c_str());
+}
+
+TEST_F(CliTest, WatchesWhatALinkLeadsTo) {
+  const std::string folder = directory_.path() + "/build", link = directory_.path() + "/server";
+  ASSERT_EQ(mkdir(folder.c_str(), 0700), 0);
+  std::ofstream(folder + "/server") << "first";
+  ASSERT_EQ(symlink("build/server", link.c_str()), 0);
+  const auto status = handlers_.status;
+  handlers_.status = [&] {
+    std::ofstream(folder + "/server") << "second";
+    return status();
+  };
+  outcome_ = Outcome::kAbandoned;
+  Serve();
+  Finished run = Command(
+      {"watch", "--control", control(), "--binary", link, "--settle", "1ms", "--count", "1"});
+  EXPECT_EQ(run.exit_code, 10) << run.err;
+  EXPECT_EQ(asked_.binary, link);
+  unlink(link.c_str());
+  unlink((folder + "/server").c_str());
+  rmdir(folder.c_str());
+}
+
+TEST_F(CliTest, CannotWatchWhereThereIsNoFolder) {
+  Serve();
+  Finished run = Command({"watch", "--control", control(), "--binary", "/no/such/server"});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.err, HasSubstr("(E_WATCH)"));
+}
+
 TEST_F(CliTest, SaysInOneSentenceWhyItCouldNotAsk) {
   Finished run = Command({"upgrade", "--control", control()});
   EXPECT_EQ(run.exit_code, 2);

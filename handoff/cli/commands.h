@@ -30,6 +30,18 @@ ExitCode RunCancel(const std::string& control, Format format);
 ExitCode RunDoctor(const std::string& control, Format format);
 ExitCode RunHistory(const std::string& control, uint32_t limit, Format format);
 
+// Prometheus's text format, for a collector that reads files or runs commands.
+ExitCode RunMetrics(const std::string& control);
+
+struct WatchArguments {
+  UpgradeArguments upgrade;  // an empty binary: the server's default, as it is at the start
+  // How long nothing may happen to the file before it counts as complete.
+  absl::Duration settle = absl::Milliseconds(300);
+  uint32_t count = 0;  // upgrades to ask for; 0: without end
+};
+// Upgrades whenever the file changes. The exit code is that of the last upgrade.
+ExitCode RunWatch(const WatchArguments& arguments);
+
 struct InspectArguments {
   std::string binary;
   std::string against;  // a binary to compare with; or

@@ -22,6 +22,8 @@ constexpr char kVersion[] = "0.1.0";
 struct Arguments {
   UpgradeArguments upgrade;
   InspectArguments inspect;
+  WatchArguments watch;
+  std::string settle = "300ms";
   std::string control;
   std::string max_blackout;
   std::string timeout = "60s";
@@ -89,6 +91,21 @@ CLI::App* AddRollback(CLI::App& app, Arguments& arguments) {
   return command;
 }
 
+CLI::App* AddWatch(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand(
+      "watch", "upgrade whenever the program's file changes: edit, build, keep the state");
+  command->add_option("--binary", arguments.upgrade.binary,
+                      "the file to watch; default: the server's own choice");
+  command
+      ->add_option("--settle", arguments.settle,
+                   "how long the file must be left alone before it counts as complete")
+      ->capture_default_str()
+      ->check(CLI::Validator(CheckDuration, "DURATION"));
+  command->add_option("--count", arguments.watch.count, "end after so many upgrades");
+  AddUpgradeOptions(command, arguments);
+  return command;
+}
+
 CLI::App* AddQuery(CLI::App& app, Arguments& arguments, const char* name, const char* help) {
   CLI::App* command = app.add_subcommand(name, help);
   AddControl(command, arguments)->required();
@@ -132,6 +149,10 @@ int Run(int argc, char** argv) {
       AddQuery(app, arguments, "status", "what the server runs, and whether it upgrades");
   CLI::App* history = AddQuery(app, arguments, "history", "what became of the server's upgrades");
   history->add_option("--limit", arguments.limit, "only the newest so many");
+  CLI::App* watch = AddWatch(app, arguments);
+  CLI::App* metrics = app.add_subcommand(
+      "metrics", "the server's upgrades as metrics for Prometheus (text format)");
+  AddControl(metrics, arguments)->required();
   CLI::App* cancel = AddQuery(app, arguments, "cancel", "give up the upgrade that is under way");
   CLI::App* doctor = AddQuery(app, arguments, "doctor",
                               "what in the running process would not survive an upgrade, and why");
@@ -148,13 +169,17 @@ int Run(int argc, char** argv) {
   if (history->parsed()) return RunHistory(arguments.control, arguments.limit, format);
   if (cancel->parsed()) return RunCancel(arguments.control, format);
   if (doctor->parsed()) return RunDoctor(arguments.control, format);
-  if (upgrade->parsed() || rollback->parsed()) {
+  if (metrics->parsed()) return RunMetrics(arguments.control);
+  if (upgrade->parsed() || rollback->parsed() || watch->parsed()) {
     arguments.upgrade.to_previous = rollback->parsed();
     arguments.upgrade.control = arguments.control;
     arguments.upgrade.max_blackout = ToDuration(arguments.max_blackout);
     arguments.upgrade.timeout = ToDuration(arguments.timeout);
     arguments.upgrade.format = format;
-    return RunUpgrade(arguments.upgrade);
+    if (!watch->parsed()) return RunUpgrade(arguments.upgrade);
+    arguments.watch.upgrade = arguments.upgrade;
+    arguments.watch.settle = ToDuration(arguments.settle);
+    return RunWatch(arguments.watch);
   }
   arguments.inspect.control = arguments.control;
   arguments.inspect.format = format;
