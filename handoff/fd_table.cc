@@ -110,7 +110,10 @@ absl::StatusOr<FdIdentity> FdInspector::Inspect(int fd) {
   uint64_t cookie = 0;
   socklen_t size = sizeof(cookie);
   int result = syscalls_.Getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size);
-  if (result == 0) return InspectSocket(fd, cookie);
+  if (result == 0) {
+    others_.erase(fd);
+    return InspectSocket(fd, cookie);
+  }
   // An O_PATH fd is EBADF for everything but fstat, which tells it from a closed one.
   if (result != -ENOTSOCK && result != -EBADF) return ErrnoError(-result, "inspect fd");
   struct stat file;
