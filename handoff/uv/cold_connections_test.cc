@@ -237,8 +237,8 @@ TEST_F(ColdConnectionsTest, AnAbandonedUpgradeTakesAllBack) {
   Precopy();
   server_->AbandonPrecopy();
   loop_.RunUntil([&] { return counts_.loaded == kClients; });
-  loop_.RunUntil([&] { return !server_->HasAside(); });
-  EXPECT_EQ(OpenFds(), before);
+  loop_.RunUntil([&] { return OpenFds() == before; });
+  EXPECT_FALSE(server_->HasAside());
   ExpectAllServed();
 }
 
