@@ -4,11 +4,9 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <mutex>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "core/error.h"
 
 namespace liveexec::demo {
@@ -33,15 +31,6 @@ std::string LocalName(int fd) {
   return "";
 }
 
-// Whether `input` may hold a command that looks at other clients (CLIENT LIST, CLIENT KILL). A mere
-// mention costs only time.
-bool MentionsSessions(std::string_view input) {
-  constexpr std::string_view kCommand = "client";
-  const auto same = [](char a, char b) { return absl::ascii_tolower(a) == b; };
-  return std::search(input.begin(), input.end(), kCommand.begin(), kCommand.end(), same) !=
-         input.end();
-}
-
 }  // namespace
 
 ClientHandler::ClientHandler(uv::Stream& stream, Shared& shared, std::string unix_path)
@@ -64,14 +53,40 @@ void ClientHandler::OnOpen(uv::Stream& stream) {
 }
 
 size_t ClientHandler::OnInput(uv::Stream& stream, std::string_view input) {
-  if (shared_.connections->HasCold(*shared_.executor) && MentionsSessions(input)) {
-    shared_.connections->TakeBack(*shared_.executor);
-  }
+  if (waits_for_everyone_) return 0;
   const Engine::Progress progress = shared_.engine->Process(session_, input, shared_.output);
   Send(progress.output);
+  if (progress.needs_everyone) {
+    CallEveryone();
+  } else if (stream.ended()) {
+    stream.CloseAfterFlush();  // the end came while it waited
+  }
   if (progress.wanted > 0) stream.WantInput(progress.wanted);
   if (progress.others_pending) FlushPending(*shared_.engine, shared_.loop);
   return progress.consumed;
+}
+
+// Its next command looks at all clients. What they are put aside for is an upgrade, which may come
+// meanwhile: then the next program finds the command unread, and begins anew.
+void ClientHandler::CallEveryone() {
+  waits_for_everyone_ = true;
+  Shared& shared = shared_;
+  shared.connections->TakeBack(*shared.executor, [&shared, id = stream_.id()] {
+    uv::Stream* stream = shared.connections->Find(*shared.executor, id);
+    if (stream != nullptr) static_cast<ClientHandler&>(stream->handler()).OnEveryoneHere();
+  });
+}
+
+void ClientHandler::OnEveryoneHere() {
+  waits_for_everyone_ = false;
+  shared_.engine->AllAreHere(session_);
+  OfferAgain();
+}
+
+void ClientHandler::OfferAgain() {
+  if (stream_.unread().empty() || stream_.reading_paused()) return;
+  stream_.PauseReading();
+  stream_.ResumeReading();
 }
 
 void ClientHandler::Flush() { Send(shared_.engine->TakeOutput(session_, shared_.output)); }
@@ -85,17 +100,15 @@ void ClientHandler::Send(const Engine::Output& what) {
     stream_.Close();
   } else if (what.close_after_output) {
     stream_.CloseAfterFlush();
-  } else if (what.resume_input && !stream_.unread().empty() && !stream_.reading_paused()) {
-    // Offers again what came while the session waited.
-    stream_.PauseReading();
-    stream_.ResumeReading();
+  } else if (what.resume_input) {
+    OfferAgain();  // what came while the session waited
   }
 }
 
 void ClientHandler::OnEnd(uv::Stream& stream) {
   if (shared_.engine->PeerEnded(session_)) {
     stream.Close();
-  } else {
+  } else if (!waits_for_everyone_) {
     stream.CloseAfterFlush();
   }
 }

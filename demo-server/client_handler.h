@@ -46,12 +46,16 @@ class ClientHandler final : public uv::StreamHandler, public SessionOwner {
 
  private:
   void Send(const Engine::Output& what);
+  void CallEveryone();
+  void OnEveryoneHere();
+  void OfferAgain();
 
   uv::Stream& stream_;
   Shared& shared_;
   const std::string unix_path_;  // of the listener; empty for TCP
   Session session_;
-  bool known_ = false;  // to the engine
+  bool known_ = false;               // to the engine
+  bool waits_for_everyone_ = false;  // to be taken back
 };
 
 // Flushes the sessions of a loop that others have put something into. On the loop's thread.

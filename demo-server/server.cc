@@ -110,6 +110,8 @@ absl::Status Server::Start() {
 
 size_t Server::Connections() { return connections_.has_value() ? connections_->size() : 0; }
 
+bool Server::AnyAside() { return connections_.has_value() && connections_->HasAside(); }
+
 absl::Status Server::Listen() {
   int port = options_.port;
   for (const std::string& host : options_.bind) {

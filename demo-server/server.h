@@ -45,6 +45,7 @@ class Server final : public EngineHost {
   void RequestShutdown() override;
   void RequestUpgrade(std::string_view binary) override;
   size_t Connections() override;
+  bool AnyAside() override;
 
  private:
   absl::Status Listen();

@@ -2,57 +2,149 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "core/error.h"
+#include "handoff/framework_thread.h"
 #include "handoff/phase.h"
 
 namespace liveexec {
 namespace {
 constexpr absl::Duration kWatchfulPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongest = absl::Hours(24 * 365 * 10);
-}
+}  // namespace
 
-absl::StatusOr<std::unique_ptr<Conductor>> Conductor::Create(ControlServer* control,
-                                                             int upgrade_signal,
-                                                             std::function<void()> on_signal) {
-  std::unique_ptr<Conductor> conductor(new Conductor(control, std::move(on_signal)));
+absl::StatusOr<std::unique_ptr<Conductor>> Conductor::Create(Options options) {
+  std::unique_ptr<Conductor> conductor(new Conductor(std::move(options)));
   conductor->wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!conductor->wake_) return ErrnoError(errno, "eventfd");
-  if (upgrade_signal != 0) {
+  if (conductor->options_.upgrade_signal != 0) {
     sigset_t set;
     sigemptyset(&set);
-    sigaddset(&set, upgrade_signal);
+    sigaddset(&set, conductor->options_.upgrade_signal);
     conductor->signal_ = UniqueFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!conductor->signal_) return ErrnoError(errno, "signalfd");
   }
   return conductor;
 }
 
+void Conductor::Start() {
+  may_be_guest_ = options_.host != nullptr && BecomeGuest();
+  if (!may_be_guest_) StartThread();
+}
+
 void Conductor::Stop() {
-  if (!thread_.joinable()) return;
+  *exists_ = false;
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
   }
   eventfd_write(wake_.get(), 1);
-  thread_.join();
+  if (thread_.joinable()) JoinThread();
+  if (guest_) LeaveHost();
 }
 
-void Conductor::Start() {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { Run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+// ---- As the host's guest
+
+// False when the host cannot watch an fd, or none are left.
+bool Conductor::BecomeGuest() {
+  guest_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  guest_timer_ = UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (guest_ && guest_timer_ && options_.host->Watch(guest_.get(), [this] { OnWatched(); })) {
+    WatchAll();
+    return true;
+  }
+  guest_.reset();
+  guest_timer_.reset();
+  return false;
 }
+
+void Conductor::LeaveHost() {
+  options_.host->Unwatch();
+  watched_.clear();
+  guest_.reset();
+  guest_timer_.reset();
+}
+
+void Conductor::OnWatched() {
+  UnwatchAll();
+  Turn(0);
+  if (!needs_thread_ && !next_turn_on_thread_) return WatchAll();
+  LeaveHost();
+  StartThread();
+}
+
+void Conductor::WatchAll() {
+  struct itimerspec timer = {};
+  if (const int64_t ms = PollTimeoutMs(); ms >= 0) {
+    // All zero would be: never.
+    timer.it_value.tv_sec = ms / 1000;
+    timer.it_value.tv_nsec = ms % 1000 * 1'000'000 + 1;
+  }
+  timerfd_settime(guest_timer_.get(), 0, &timer, nullptr);
+  std::vector<pollfd> fds = PollFds();
+  fds.push_back({guest_timer_.get(), POLLIN, 0});
+  for (const pollfd& one : fds) {
+    static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT);
+    struct epoll_event event = {.events = static_cast<uint32_t>(one.events), .data = {}};
+    if (epoll_ctl(guest_.get(), EPOLL_CTL_ADD, one.fd, &event) == 0) watched_.push_back(one.fd);
+  }
+}
+
+// Before a turn, which may close some: a duplicate in a child would keep one that was closed in the
+// set, ready for ever, and nobody could take it out.
+void Conductor::UnwatchAll() {
+  for (int fd : watched_) epoll_ctl(guest_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  watched_.clear();
+}
+
+// ---- On its own thread
+
+void Conductor::StartThread() {
+  if (options_.parking != nullptr) options_.parking->Add(*this);
+  thread_ = StartFrameworkThread([this] { Run(); });
+}
+
+void Conductor::JoinThread() {
+  thread_.join();
+  on_own_thread_ = false;
+  if (options_.parking != nullptr) options_.parking->Remove(*this);
+}
+
+void Conductor::Run() {
+  on_own_thread_ = true;
+  while (true) {
+    {
+      std::lock_guard lock(mutex_);
+      if (stop_) return;
+    }
+    next_turn_on_thread_ = false;
+    Turn(PollTimeoutMs());
+    if (!may_be_guest_ || needs_thread_ || next_turn_on_thread_) continue;
+    options_.host->Post([this, exists = exists_] {
+      if (*exists) ComeHome();
+    });
+    return;
+  }
+}
+
+void Conductor::ComeHome() {
+  JoinThread();
+  if (BecomeGuest()) return;
+  // It stays until it is next asked to leave.
+  needs_thread_ = true;
+  StartThread();
+}
+
+// ---- In both
 
 void Conductor::Post(absl::AnyInvocable<void() &&> task) {
   {
@@ -87,7 +179,7 @@ void Conductor::RunTasks() {
 
 void Conductor::TakeSignal() {
   struct signalfd_siginfo info;
-  if (read(signal_.get(), &info, sizeof(info)) == sizeof(info)) on_signal_();
+  if (read(signal_.get(), &info, sizeof(info)) == sizeof(info)) options_.on_signal();
 }
 
 void Conductor::RunTimers() {
@@ -104,7 +196,8 @@ void Conductor::RunTimers() {
 }
 
 int Conductor::PollTimeoutMs() const {
-  absl::Duration wait = control_ != nullptr ? control_->UntilDeadline() : absl::InfiniteDuration();
+  absl::Duration wait =
+      options_.control != nullptr ? options_.control->UntilDeadline() : absl::InfiniteDuration();
   if (watchful_) wait = std::min(wait, kWatchfulPause);
   for (const Timer& timer : timers_) {
     wait = std::min(wait, absl::Nanoseconds(timer.due_ns - MonotonicNs()));
@@ -115,24 +208,21 @@ int Conductor::PollTimeoutMs() const {
   return static_cast<int>(std::clamp<int64_t>(ms, 0, 3'600'000));
 }
 
-void Conductor::Run() {
-  pthread_setname_np(pthread_self(), "liveexec");
+std::vector<pollfd> Conductor::PollFds() const {
   std::vector<pollfd> fds;
-  while (true) {
-    {
-      std::lock_guard lock(mutex_);
-      if (stop_) return;
-    }
-    fds.clear();
-    fds.push_back({wake_.get(), POLLIN, 0});
-    if (signal_ && take_signal_) fds.push_back({signal_.get(), POLLIN, 0});
-    if (control_ != nullptr) control_->AppendPollFds(fds);
-    if (poll(fds.data(), fds.size(), PollTimeoutMs()) < 0 && errno != EINTR) continue;
-    if (signal_ && take_signal_ && fds[1].fd == signal_.get() && fds[1].revents != 0) TakeSignal();
-    if (control_ != nullptr) control_->Handle(fds);
-    RunTimers();
-    if (fds[0].revents != 0 || watchful_) RunTasks();
-  }
+  fds.push_back({wake_.get(), POLLIN, 0});
+  if (signal_ && take_signal_) fds.push_back({signal_.get(), POLLIN, 0});
+  if (options_.control != nullptr) options_.control->AppendPollFds(fds);
+  return fds;
+}
+
+void Conductor::Turn(int timeout_ms) {
+  std::vector<pollfd> fds = PollFds();
+  if (poll(fds.data(), fds.size(), timeout_ms) < 0 && errno != EINTR) return;
+  if (signal_ && take_signal_ && fds[1].fd == signal_.get() && fds[1].revents != 0) TakeSignal();
+  if (options_.control != nullptr) options_.control->Handle(fds);
+  RunTimers();
+  if (fds[0].revents != 0 || watchful_) RunTasks();
 }
 
 }  // namespace liveexec

@@ -23,7 +23,8 @@ constexpr int kSignal = SIGUSR1;
 
 std::unique_ptr<Conductor> NewConductor(int upgrade_signal = 0,
                                         std::function<void()> on_signal = nullptr) {
-  auto conductor = Conductor::Create(nullptr, upgrade_signal, std::move(on_signal));
+  auto conductor =
+      Conductor::Create({.upgrade_signal = upgrade_signal, .on_signal = std::move(on_signal)});
   EXPECT_TRUE(conductor.ok()) << conductor.status();
   return *std::move(conductor);
 }

@@ -34,15 +34,18 @@ capnp::Text::Reader AsText(const std::string& text) { return {text.c_str(), text
 std::string AsString(capnp::Text::Reader text) { return {text.cStr(), text.size()}; }
 std::string Cut(const std::string& text, size_t size) { return text.substr(0, size); }
 
-std::string Frame(capnp::MessageBuilder& message) {
-  const kj::Array<capnp::word> words = capnp::messageToFlatArray(message);
-  const auto bytes = words.asChars();
+std::string WithPrefix(std::string_view bytes) {
   const uint32_t size = static_cast<uint32_t>(bytes.size());
   std::string frame;
   frame.reserve(kPrefix + bytes.size());
   for (int shift = 0; shift < 32; shift += 8) frame += static_cast<char>(size >> shift & 0xff);
-  frame.append(bytes.begin(), bytes.size());
+  frame.append(bytes);
   return frame;
+}
+
+std::string Frame(capnp::MessageBuilder& message) {
+  const kj::Array<capnp::word> words = capnp::messageToFlatArray(message);
+  return WithPrefix({words.asChars().begin(), words.asChars().size()});
 }
 
 // Runs `decode` on the message in `frame`. The only door through which received bytes reach Cap'n
@@ -254,5 +257,7 @@ absl::StatusOr<std::optional<std::string>> FrameBuffer::Next() {
   bytes_.erase(0, kPrefix + size);
   return frame;
 }
+
+void FrameBuffer::PutBack(std::string_view frame) { bytes_.insert(0, WithPrefix(frame)); }
 
 }  // namespace liveexec

@@ -104,6 +104,9 @@ class FrameBuffer {
   // (E_PROTO) when its length is 0, or over the limit: then the stream is lost.
   absl::StatusOr<std::optional<std::string>> Next();
 
+  // Makes `frame`, which was the last one that Next returned, the next one again.
+  void PutBack(std::string_view frame);
+
   bool empty() const { return bytes_.empty(); }
   const std::string& bytes() const { return bytes_; }
 

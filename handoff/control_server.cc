@@ -154,7 +154,9 @@ void ControlServer::AnswerFrames(ControlConnection& connection) {
     }
     if (!frame->has_value()) break;
     connection.frame_started.reset();
-    AnswerFrame(connection, **frame);
+    if (AnswerFrame(connection, **frame)) continue;
+    connection.input.PutBack(**frame);
+    return;
   }
   if (connection.input.empty()) {
     connection.frame_started.reset();

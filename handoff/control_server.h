@@ -12,8 +12,8 @@
 //
 // It owns no thread: whoever polls drives it (the upgrader's conductor). It never blocks: answers
 // that the kernel does not take at once are buffered. Not thread-safe: the conductor calls it, or
-// the main thread while the conductor is parked. Handlers run inside Handle; they may call the Send
-// functions.
+// the main thread while that is parked, or is its guest. Handlers run inside Handle; they may call
+// the Send functions.
 //
 // It is a component itself, named "liveexec-control": the listener, each connection with its
 // half-read request and its half-sent answer, and who waits for the upgrade's result cross to the
@@ -72,6 +72,9 @@ class ControlServer final : public Component {
     std::function<absl::Status()> cancel;
     std::function<absl::Status()> rollback;
     std::function<absl::StatusOr<std::string>()> doctor;
+    // Asked before the doctor, which takes its time: false keeps the request for a later Handle.
+    // Not given: always true.
+    std::function<bool()> may_wait;
   };
 
   struct Options {
@@ -148,7 +151,8 @@ class ControlServer final : public Component {
   void Welcome(UniqueFd fd);
   void Serve(ControlConnection& connection, short events);
   void AnswerFrames(ControlConnection& connection);
-  void AnswerFrame(ControlConnection& connection, std::string_view frame);
+  // False: not now; it is to be looked at again.
+  bool AnswerFrame(ControlConnection& connection, std::string_view frame);
   void Dispatch(ControlConnection& connection, const ControlRequest& request);
   void BeginUpgrade(ControlConnection& connection, uint64_t request, const ControlUpgrade& upgrade);
   void Acknowledge(ControlConnection& connection, uint64_t request, const absl::Status& status);

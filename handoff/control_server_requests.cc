@@ -63,20 +63,23 @@ absl::Status ControlServer::TakeToken(uid_t user) {
   return absl::OkStatus();
 }
 
-void ControlServer::AnswerFrame(ControlConnection& connection, std::string_view frame) {
+bool ControlServer::AnswerFrame(ControlConnection& connection, std::string_view frame) {
   absl::StatusOr<uid_t> user = CheckPeer(connection.fd.get());
   absl::StatusOr<ControlRequest> request =
       user.ok() ? DecodeRequest(frame) : absl::StatusOr<ControlRequest>(user.status());
   if (!request.ok()) {
     SendError(connection, 0, request.status());
     connection.closing = true;
-    return;
+    return true;
   }
+  const bool doctor = std::holds_alternative<ControlDoctor>(request->body);
+  if (doctor && handlers_.may_wait && !handlers_.may_wait()) return false;
   if (absl::Status status = TakeToken(*user); !status.ok()) {
     SendError(connection, request->id, status);
-    return;
+    return true;
   }
   Dispatch(connection, *request);
+  return true;
 }
 
 void ControlServer::Dispatch(ControlConnection& connection, const ControlRequest& request) {

@@ -6,6 +6,8 @@
 #ifndef LIVEEXEC_HANDOFF_EXECUTOR_H_
 #define LIVEEXEC_HANDOFF_EXECUTOR_H_
 
+#include <functional>
+
 #include "absl/functional/any_invocable.h"
 
 namespace liveexec {
@@ -30,6 +32,18 @@ class Executor {
   // It goes round the executors until none has anything, and quiesces the components then. Called
   // from within a task on the executor's thread, or on the main thread while that one stands still.
   virtual bool RunPosted() { return false; }
+
+  // Optional; for the main executor. Calls `on_readable` on the loop's thread, between two
+  // callbacks, whenever `fd` (borrowed, one that epoll takes) is readable, until Unwatch(); it may
+  // call Unwatch() itself, and does not keep the loop running. One fd at a time. The framework then
+  // needs no thread of its own while nothing is being upgraded. False: this loop cannot. Loop's
+  // thread, or before the loop runs.
+  virtual bool Watch(int fd, std::function<void()> on_readable) {
+    (void)fd;
+    (void)on_readable;
+    return false;
+  }
+  virtual void Unwatch() {}
 };
 
 }  // namespace liveexec

@@ -61,12 +61,19 @@ absl::Status Exporter::ExportOne(Component& component, int64_t slice_end_ns, Exp
 absl::Status Exporter::AddFds(const std::string& name, const ExportContext& context,
                               Exported& exported) {
   LIVEEXEC_RETURN_IF_ERROR(CheckUnique(name, context.fds()));
+  exported.entries.reserve(exported.entries.size() + context.fds().size());
+  FdKind before = FdKind::kUnknown;
   for (const CarriedFd& carried : context.fds()) {
-    auto identity = inspector_.Inspect(carried.fd);
+    auto identity = inspector_.InspectAgain(carried.fd);
+    // What is alike stands in rows: the first of each is looked at in full.
+    if (identity.ok() && SharesInode(identity->kind) && identity->kind != before) {
+      identity = inspector_.Inspect(carried.fd);
+    }
     if (!identity.ok()) {
       return WithCode(Annotate(identity.status(), absl::StrCat("carry ", FdName(name, carried))),
                       "E_FD");
     }
+    before = identity->kind;
     if (std::string_view why = WhyNotCarriable(identity->kind); !why.empty()) {
       return CodedError("E_FD", absl::StatusCode::kFailedPrecondition,
                         absl::StrCat(FdName(name, carried), ": ", std::string(why)));

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <stdexcept>
@@ -64,6 +66,33 @@ TEST_F(ExporterTest, ListsEveryFdWithItsRoleAndIdentity) {
     EXPECT_EQ(exported->entries[i].identity.kind, FdKind::kMemfd);
     EXPECT_TRUE(inspector_.Matches(exported->fds[i], exported->entries[i].identity).ok());
   }
+}
+
+TEST_F(ExporterTest, FdsThatWereLookedAtAheadCostOneSystemCallEach) {
+  std::vector<UniqueFd> events;
+  for (uint64_t i = 0; i < 100; ++i) {
+    events.emplace_back(eventfd(0, EFD_CLOEXEC));
+    two_.also_carry.push_back({"event", i, events.back().get()});
+  }
+  FaultySyscalls syscalls;
+  FdInspector inspector(syscalls);
+  Exporter exporter(syscalls, inspector, note_);
+  ASSERT_TRUE(exporter.Export(components_, 1).ok());
+  const size_t before = syscalls.calls().size();
+  ASSERT_TRUE(exporter.Export(components_, 1).ok());
+  // 104 fds, and one eventfd of a hundred is looked at in full.
+  EXPECT_LE(syscalls.calls().size() - before, 104u + 3u);
+}
+
+TEST_F(ExporterTest, AnFdThatTookTheNumberOfOneSeenBeforeIsListedAsWhatItIs) {
+  UniqueFd fd(eventfd(0, EFD_CLOEXEC));
+  two_.also_carry = {{"tick", 0, fd.get()}};
+  ASSERT_EQ(Export()->entries.back().identity.kind, FdKind::kEventfd);
+  UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+  ASSERT_EQ(dup3(timer.get(), fd.get(), O_CLOEXEC), fd.get());
+  EXPECT_EQ(Export()->entries.back().identity.kind, FdKind::kTimerfd);
+  ASSERT_EQ(dup3(one_.fds[{"client", 0}].get(), fd.get(), O_CLOEXEC), fd.get());
+  EXPECT_EQ(Export()->entries.back().identity.kind, FdKind::kMemfd);
 }
 
 TEST_F(ExporterTest, AComponentThatFailsIsNamed) {

@@ -80,8 +80,6 @@ FdKind KindOfMode(mode_t mode, dev_t device) {
   return S_ISBLK(mode) ? FdKind::kDevice : FdKind::kUnknown;
 }
 
-bool IsAnonymous(FdKind kind) { return kind >= FdKind::kEventfd && kind <= FdKind::kUserfaultfd; }
-
 absl::Status Mismatch(std::string_view what) {
   return CodedError("E_FDTABLE", absl::StatusCode::kDataLoss,
                     absl::StrCat("a carried fd is not the one in the table: ", std::string(what)));
@@ -91,25 +89,45 @@ absl::Status Mismatch(std::string_view what) {
 
 std::string_view FdKindName(FdKind kind) { return RowOf(kind).name; }
 
+bool SharesInode(FdKind kind) { return kind >= FdKind::kEventfd && kind <= FdKind::kUserfaultfd; }
+
 std::string_view WhyNotCarriable(FdKind kind) { return RowOf(kind).why_not; }
+
+absl::StatusOr<FdIdentity> FdInspector::InspectAgain(int fd) {
+  auto known = others_.find(fd);
+  struct stat file;
+  if (known != others_.end() && syscalls_.Fstat(fd, &file) == 0) {
+    const auto& [identity, by_mode] = known->second;
+    if (file.st_dev == identity.device && file.st_ino == identity.inode &&
+        KindOfMode(file.st_mode, file.st_rdev) == by_mode) {
+      return identity;
+    }
+  }
+  return Inspect(fd);
+}
 
 absl::StatusOr<FdIdentity> FdInspector::Inspect(int fd) {
   uint64_t cookie = 0;
   socklen_t size = sizeof(cookie);
   int result = syscalls_.Getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size);
-  if (result == 0) return InspectSocket(fd, cookie);
+  if (result == 0) {
+    others_.erase(fd);
+    return InspectSocket(fd, cookie);
+  }
   // An O_PATH fd is EBADF for everything but fstat, which tells it from a closed one.
   if (result != -ENOTSOCK && result != -EBADF) return ErrnoError(-result, "inspect fd");
   struct stat file;
   if (result = syscalls_.Fstat(fd, &file); result < 0) return ErrnoError(-result, "fstat");
   FdIdentity identity;
-  identity.kind = KindOfMode(file.st_mode, file.st_rdev);
+  const FdKind by_mode = KindOfMode(file.st_mode, file.st_rdev);
+  identity.kind = by_mode;
   if (identity.kind == FdKind::kFile || identity.kind == FdKind::kUnknown) {
     FdKind anonymous = KindOfAnonymous(fd);
     if (anonymous != FdKind::kUnknown) identity.kind = anonymous;
   }
   identity.device = file.st_dev;
   identity.inode = file.st_ino;
+  others_[fd] = {identity, by_mode};
   return identity;
 }
 
@@ -152,7 +170,7 @@ FdKind FdInspector::KindOfAnonymous(int fd) {
   return FdKind::kUnknown;
 }
 
-absl::Status FdInspector::Matches(int fd, const FdIdentity& expected) {
+absl::Status FdInspector::Matches(int fd, const FdIdentity& expected, Depth depth) {
   if (expected.socket_cookie != 0) {
     uint64_t cookie = 0;
     socklen_t size = sizeof(cookie);
@@ -164,7 +182,8 @@ absl::Status FdInspector::Matches(int fd, const FdIdentity& expected) {
   if (int result = syscalls_.Fstat(fd, &file); result < 0) return ErrnoError(-result, "fstat");
   bool same = file.st_dev == expected.device && file.st_ino == expected.inode;
   // Anonymous inodes are one inode for eventfds, timerfds and all the others.
-  if (same && IsAnonymous(expected.kind)) same = KindOfAnonymous(fd) == expected.kind;
+  if (same && depth == Depth::kAll && SharesInode(expected.kind))
+    same = KindOfAnonymous(fd) == expected.kind;
   return same ? absl::OkStatus() : Mismatch("another inode");
 }
 

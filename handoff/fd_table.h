@@ -61,23 +61,40 @@ struct FdEntry {
   FdIdentity identity;
 };
 
-// Finds out what fds are. Remembers sockets, so that an fd which was looked at before the blackout
-// costs one system call in it. Not thread-safe.
+// True for kinds that share one inode, so that device and inode do not tell them apart: eventfd,
+// timerfd, epoll and the like.
+bool SharesInode(FdKind kind);
+
+// Finds out what fds are. Remembers them, so that one which was looked at before the blackout costs
+// one system call in it. Not thread-safe.
 class FdInspector {
  public:
   explicit FdInspector(Syscalls& syscalls) : syscalls_(syscalls) {}
 
   // Errors carry the errno (EBADF).
   absl::StatusOr<FdIdentity> Inspect(int fd);
-  // OK when `fd` is what `expected` says; DataLoss otherwise.
-  absl::Status Matches(int fd, const FdIdentity& expected);
+  // The same for one call, if what `fd` is now is what Inspect last found under this number. That
+  // is proved for all but kinds that share an inode: an eventfd that took the number of another one
+  // is told apart by nothing anyway, and a timerfd that took it only by Inspect.
+  absl::StatusOr<FdIdentity> InspectAgain(int fd);
+
+  // OK when `fd` is what `expected` says; DataLoss otherwise. kInode leaves out what only a look at
+  // the name of an fd that shares its inode can tell, at ten times the cost.
+  enum class Depth { kInode, kAll };
+  absl::Status Matches(int fd, const FdIdentity& expected, Depth depth = Depth::kAll);
 
  private:
+  struct Known {
+    FdIdentity identity;
+    FdKind by_mode = FdKind::kUnknown;
+  };
+
   absl::StatusOr<FdIdentity> InspectSocket(int fd, uint64_t cookie);
   FdKind KindOfAnonymous(int fd);
 
   Syscalls& syscalls_;
   absl::flat_hash_map<uint64_t, FdIdentity> sockets_;  // by cookie
+  absl::flat_hash_map<int, Known> others_;             // by number
 };
 
 // Kinds that exec destroys, or that cannot be passed: refused by name. Empty when `kind` can be

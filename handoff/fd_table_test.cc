@@ -168,6 +168,42 @@ TEST(FdInspector, ASocketThatItHasSeenCostsOneSystemCall) {
   EXPECT_EQ(syscalls.calls().size(), before + 1);
 }
 
+TEST(FdInspector, WhatItHasSeenCostsOneSystemCallWhenItIsLookedAtAgain) {
+  FaultySyscalls syscalls;
+  FdInspector inspector(syscalls);
+  for (const Specimen& one : Specimens()) {
+    const FdIdentity seen = *inspector.Inspect(one.fd.get());
+    const size_t before = syscalls.calls().size();
+    auto again = inspector.InspectAgain(one.fd.get());
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(syscalls.calls().size(), before + 1) << FdKindName(one.kind);
+    EXPECT_EQ(again->kind, seen.kind);
+    EXPECT_EQ(again->inode, seen.inode);
+    EXPECT_EQ(again->device, seen.device);
+    EXPECT_EQ(again->socket_cookie, seen.socket_cookie);
+  }
+}
+
+TEST(FdInspector, AnotherFdUnderANumberThatItHasSeenIsFoundOut) {
+  FdInspector inspector(Kernel());
+  std::vector<Specimen> all = Specimens();
+  const int number = fcntl(all[0].fd.get(), F_DUPFD_CLOEXEC, 0);
+  for (const Specimen& first : all) {
+    for (const Specimen& second : all) {
+      if (SharesInode(first.kind) && SharesInode(second.kind)) continue;
+      ASSERT_EQ(dup3(first.fd.get(), number, O_CLOEXEC), number);
+      ASSERT_TRUE(inspector.Inspect(number).ok());
+      ASSERT_EQ(dup3(second.fd.get(), number, O_CLOEXEC), number);
+      auto again = inspector.InspectAgain(number);
+      ASSERT_TRUE(again.ok()) << again.status();
+      EXPECT_EQ(FdKindName(again->kind), FdKindName(second.kind))
+          << "after a " << FdKindName(first.kind);
+    }
+  }
+  close(number);
+  EXPECT_EQ(ErrnoOf(inspector.InspectAgain(number).status()), EBADF);
+}
+
 TEST(WhyNotCarriable, RefusesByNameWhatExecDestroys) {
   EXPECT_NE(WhyNotCarriable(FdKind::kIoUring), "");
   EXPECT_NE(WhyNotCarriable(FdKind::kUserfaultfd), "");

@@ -103,9 +103,18 @@ absl::StatusOr<Received> Receiver::Receive() {
 
 absl::Status Receiver::CheckFds(const Received& received) {
   FdInspector inspector(syscalls_);
+  const std::vector<FdEntry>& entries = received.manifest.fds;
+  const auto same_kind = [&](size_t i, size_t j) {
+    return j < entries.size() && entries[i].identity.kind == entries[j].identity.kind;
+  };
   for (size_t i = 0; i < received.fds.size(); ++i) {
-    const FdEntry& entry = received.manifest.fds[i];
-    absl::Status status = inspector.Matches(received.fds[i].get(), entry.identity);
+    const FdEntry& entry = entries[i];
+    // The channel keeps its order, so fds of one kind that were displaced, or other ones among
+    // them, show at the ends of their row.
+    const bool within_row = same_kind(i, i - 1) && same_kind(i, i + 1);
+    absl::Status status =
+        inspector.Matches(received.fds[i].get(), entry.identity,
+                          within_row ? FdInspector::Depth::kInode : FdInspector::Depth::kAll);
     if (!status.ok()) {
       return WithCode(
           Annotate(status, absl::StrCat(entry.component, "/", entry.role, "/", entry.number)),

@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -34,6 +37,9 @@ using ::testing::HasSubstr;
 Syscalls& Kernel() { return Syscalls::Kernel(); }
 
 UniqueFd Socket() { return UniqueFd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)); }
+
+UniqueFd Eventfd() { return UniqueFd(eventfd(0, EFD_CLOEXEC)); }
+UniqueFd Timerfd() { return UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)); }
 
 class ReceiverTest : public ::testing::Test {
  protected:
@@ -198,6 +204,28 @@ TEST_F(ReceiverTest, StateThatIsNotForThisProgramIsRefused) {
             "");
   EXPECT_EQ(code([](ProgramNote& note) { note.components[0] = {"one", 3, 1}; }), "");
   EXPECT_EQ(code([](ProgramNote& note) { note.security_epoch = 9; }), "");
+}
+
+TEST_F(ReceiverTest, FdsThatShareTheirInodeAreComparedByTheEndsOfTheirRows) {
+  for (uint64_t i = 0; i < 4; ++i) two_.fds[{"tick", i}] = Eventfd();
+  for (uint64_t i = 4; i < 8; ++i) two_.fds[{"tick", i}] = Timerfd();
+  auto channel = FillChannel(Kernel(), note_, std::vector<Component*>{&one_, &two_});
+  ASSERT_TRUE(channel.ok()) << channel.status();
+  channel_ = *std::move(channel);
+  constexpr size_t kTick0 = kListener + 1;
+  ASSERT_TRUE(ReceiveFrom(channel_, note_).ok());
+  for (size_t end : {0, 3, 4, 7}) {
+    EXPECT_EQ(CodeAfter([&](Batches& b) { b[1][kTick0 + end] = end < 4 ? Timerfd() : Eventfd(); }),
+              "E_FDTABLE")
+        << end;
+  }
+  EXPECT_EQ(CodeAfter([](Batches& b) {
+              std::rotate(b[1].begin() + kTick0, b[1].begin() + kTick0 + 1, b[1].end());
+            }),
+            "E_FDTABLE")
+      << "all of them by one place";
+  EXPECT_EQ(CodeAfter([](Batches& b) { b[1][kTick0 + 1] = Socket(); }), "E_FDTABLE")
+      << "another inode, in the middle of a row";
 }
 
 TEST_F(ReceiverTest, AnFdTableThatIsTooSmallIsSaidSoAndNothingLeaks) {

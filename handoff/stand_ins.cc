@@ -24,12 +24,13 @@
 namespace liveexec {
 namespace {
 
-// Streams beyond these get no peer: a server with very many connections must not need twice as many
-// fds to be rehearsed.
+// Sockets beyond these get no peer and no address: a server with very many connections must not
+// need twice as many fds to be rehearsed, nor a port for each.
 constexpr size_t kMaxConnected = 32;
 
 constexpr int kSocketFlags = SOCK_CLOEXEC | SOCK_NONBLOCK;
-constexpr in_addr_t kLoopbackAddresses = 16;  // 127.0.0.1, 127.0.1.1, ...
+// 127.0.1.1, 127.0.2.1, ...: not 127.0.0.1, whose ports are the ones that local clients use up.
+constexpr in_addr_t kLoopbackAddresses = 16;
 
 UniqueFd Bound(int domain, int type, bool listening) {
   UniqueFd fd(socket(domain, type | kSocketFlags, 0));
@@ -43,7 +44,7 @@ UniqueFd Bound(int domain, int type, bool listening) {
     sockaddr_in address = {};
     address.sin_family = AF_INET;
     // A server with very many local clients may have used up the ports of an address.
-    for (in_addr_t i = 0; i < kLoopbackAddresses; ++i) {
+    for (in_addr_t i = 1; i <= kLoopbackAddresses; ++i) {
       address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (i << 8));
       result = bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
       if (result == 0 || errno != EADDRINUSE) break;
@@ -52,6 +53,10 @@ UniqueFd Bound(int domain, int type, bool listening) {
   if (result != 0 || (listening && listen(fd.get(), 1) != 0)) fd.reset();
   return fd;
 }
+
+// To bind very many takes its time: the kernel looks for a free port, or name, for each, and where
+// a server's local clients have used most of them up, for milliseconds each.
+UniqueFd Unbound(int domain, int type) { return UniqueFd(socket(domain, type | kSocketFlags, 0)); }
 
 UniqueFd ConnectedTcp(std::vector<UniqueFd>& peers) {
   UniqueFd listener = Bound(AF_INET, SOCK_STREAM, true);
@@ -107,13 +112,13 @@ UniqueFd Make(FdKind kind, bool with_peer, std::vector<UniqueFd>& peers) {
     case FdKind::kTcpListener:
       return Bound(AF_INET, SOCK_STREAM, true);
     case FdKind::kTcpStream:
-      return with_peer ? ConnectedTcp(peers) : Bound(AF_INET, SOCK_STREAM, false);
+      return with_peer ? ConnectedTcp(peers) : Unbound(AF_INET, SOCK_STREAM);
     case FdKind::kUdp:
-      return Bound(AF_INET, SOCK_DGRAM, false);
+      return with_peer ? Bound(AF_INET, SOCK_DGRAM, false) : Unbound(AF_INET, SOCK_DGRAM);
     case FdKind::kUnixListener:
       return Bound(AF_UNIX, SOCK_STREAM, true);
     case FdKind::kUnixStream:
-      return with_peer ? ConnectedUnix(SOCK_STREAM, peers) : Bound(AF_UNIX, SOCK_STREAM, false);
+      return with_peer ? ConnectedUnix(SOCK_STREAM, peers) : Unbound(AF_UNIX, SOCK_STREAM);
     case FdKind::kUnixDatagram:
       return Bound(AF_UNIX, SOCK_DGRAM, false);
     case FdKind::kUnixSeqpacket:

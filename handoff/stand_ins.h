@@ -16,8 +16,8 @@
 
 namespace liveexec {
 
-// A new fd of `kind`, CLOEXEC. Streams are connected to a peer that is kept in `peers`, as far as
-// `with_peer` says so and fds are left. Errors carry the errno.
+// A new fd of `kind`, CLOEXEC. `with_peer`: streams are connected to a peer, which is kept in
+// `peers`, and datagram sockets have an address. Errors carry the errno.
 absl::StatusOr<UniqueFd> MakeStandIn(FdKind kind, bool with_peer, std::vector<UniqueFd>& peers);
 
 // Hands out a stand-in for each entry of the table, once. Not thread-safe.

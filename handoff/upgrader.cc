@@ -23,6 +23,7 @@
 #include "handoff/custodian.h"
 #include "handoff/doctor.h"
 #include "handoff/error_code.h"
+#include "handoff/framework_thread.h"
 #include "handoff/guarded_call.h"
 #include "handoff/inheritance.h"
 #include "handoff/phase.h"
@@ -94,7 +95,7 @@ class UpgraderImpl final : public Upgrader {
   std::vector<JournalEntry> History(uint32_t limit);
   absl::Status Cancel();
 
-  // On the conductor's thread.
+  // In the conductor.
   absl::Status Begin(std::unique_ptr<Attempt> attempt);
   void Observe(uint64_t requester, Phase phase);
   void Prepared(std::unique_ptr<Attempt> attempt, const absl::Status& status);
@@ -111,7 +112,7 @@ class UpgraderImpl final : public Upgrader {
   bool started_ = false;
   std::atomic<uint32_t> threads_{1};
 
-  // The conductor's thread only.
+  // In the conductor only.
   bool busy_ = false;
   std::shared_ptr<BlackoutTicket> ticket_;   // of the attempt under way
   std::shared_ptr<BlackoutTicket> waiting_;  // of the attempt that waits for its blackout
@@ -128,10 +129,7 @@ class UpgraderImpl final : public Upgrader {
 
 UpgraderImpl::~UpgraderImpl() {
   *existence_ = false;
-  if (conductor_ != nullptr) {
-    program_.parking.Remove(*conductor_);
-    conductor_->Stop();
-  }
+  if (conductor_ != nullptr) conductor_->Stop();
   // Tasks that wait for the blackout of an attempt under way outlive this object: they find its
   // ticket cancelled.
   if (ticket_ != nullptr) ticket_->Cancel();
@@ -221,14 +219,17 @@ absl::Status UpgraderImpl::StartFresh() {
 }
 
 absl::Status UpgraderImpl::StartConductor() {
-  LIVEEXEC_ASSIGN_OR_RETURN(
-      conductor_, Conductor::Create(control_.get(), program_.options.upgrade_signal, [this] {
-        auto attempt = std::make_unique<Attempt>();
-        attempt->request.trigger = "signal";
-        // Nobody waits for an answer: a refusal is in the journal.
-        (void)Begin(std::move(attempt));
-      }));
-  program_.parking.Add(*conductor_);
+  Conductor::Options options{.control = control_.get(),
+                             .upgrade_signal = program_.options.upgrade_signal,
+                             .host = &program_.main,
+                             .parking = &program_.parking};
+  options.on_signal = [this] {
+    auto attempt = std::make_unique<Attempt>();
+    attempt->request.trigger = "signal";
+    // Nobody waits for an answer: a refusal is in the journal.
+    (void)Begin(std::move(attempt));
+  };
+  LIVEEXEC_ASSIGN_OR_RETURN(conductor_, Conductor::Create(std::move(options)));
   if (!fresh()) {
     conductor_->Post([this] {
       AnswerWaiting();
@@ -273,6 +274,11 @@ ControlServer::Handlers UpgraderImpl::MakeHandlers() {
   handlers.status = [this] { return Status(); };
   handlers.history = [this](uint32_t limit) { return History(limit); };
   handlers.cancel = [this] { return Cancel(); };
+  // It looks at every fd, and waits for the main thread: not for this one, if it is that.
+  handlers.may_wait = [this] {
+    if (!conductor_->on_own_thread()) conductor_->TakeNextTurnOnThread();
+    return conductor_->on_own_thread();
+  };
   handlers.doctor = [this]() -> absl::StatusOr<std::string> {
     // This thread would wait for a snapshot while the upgrade waits for this thread.
     if (busy_) return Busy();
@@ -369,6 +375,7 @@ absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
   ticket_ = attempt->ticket;
   conductor_->set_take_signal(false);
   conductor_->set_watchful(true);
+  conductor_->set_needs_thread(true);
   {
     std::lock_guard lock(program_.mutex);
     entry.upgrade = ++program_.attempts;
@@ -376,7 +383,7 @@ absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
   if (attempt->request.max_blackout <= absl::ZeroDuration()) {
     attempt->request.max_blackout = program_.options.blackout_budget;
   }
-  preparing_ = std::thread([this, attempt = std::move(attempt)]() mutable {
+  preparing_ = StartFrameworkThread([this, attempt = std::move(attempt)]() mutable {
     uint64_t requester = attempt->requester;
     absl::Status status = Prepare(program_, *attempt, [this, requester](Phase phase) {
       conductor_->Post([this, requester, phase] { Observe(requester, phase); });
@@ -466,6 +473,7 @@ void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status&
   phase_ = static_cast<uint8_t>(Phase::kIdle);
   conductor_->set_take_signal(true);
   conductor_->set_watchful(false);
+  conductor_->set_needs_thread(false);
   if (requester != 0) control_->SendResult(requester, entry);
   program_.main.Post(
       [this, exists = existence_, precopy_begun, done = std::move(done), entry]() mutable {

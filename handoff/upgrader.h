@@ -12,9 +12,12 @@
 // Threads. Create, Register, Start and the destructor belong to the thread of the main executor.
 // Request and AddThread may be called from any thread.
 //
-// The framework has one thread of its own, the conductor. It serves the control socket, takes the
-// upgrade signal, and runs the phases that precede the blackout. The blackout itself runs on the
-// main executor's thread, and so does exec: signals pending on that thread survive.
+// While nothing is being upgraded, the framework has no thread of its own where the main executor
+// can watch an fd for it (Executor::Watch): the control socket and the upgrade signal are served
+// between the main loop's callbacks, so one that blocks the loop delays `liveexec status` as well.
+// An upgrade has two threads: the conductor, and one that runs the phases which precede the
+// blackout. The blackout itself runs on the main executor's thread, and so does exec: signals
+// pending on that thread survive.
 #ifndef LIVEEXEC_HANDOFF_UPGRADER_H_
 #define LIVEEXEC_HANDOFF_UPGRADER_H_
 

@@ -5,8 +5,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <functional>
 #include <future>
+#include <iterator>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -58,6 +60,11 @@ class Recorded : public Component {
   std::vector<std::string>& calls_;
 };
 
+size_t Threads() {
+  auto tasks = std::filesystem::directory_iterator("/proc/self/task");
+  return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
 // The test's own thread is one of the process's threads: the upgrade signal is blocked in all.
 class WithSignalBlocked {
  public:
@@ -69,7 +76,8 @@ class WithSignalBlocked {
   }
 };
 
-class UpgraderTest : public ::testing::Test {
+// On a main executor that can have the framework as its guest, and on one that cannot.
+class UpgraderTest : public ::testing::TestWithParam<ThreadExecutor::Watching> {
  protected:
   ~UpgraderTest() override {
     main_.Run([&] { upgrader_.reset(); });
@@ -129,11 +137,15 @@ class UpgraderTest : public ::testing::Test {
   absl::Duration quiesce_deadline_ = absl::Seconds(60);
   std::vector<std::string> calls_;
   Recorded one_{"one", calls_}, two_{"two", calls_};
-  ThreadExecutor main_;
+  ThreadExecutor main_{GetParam()};
   std::unique_ptr<Upgrader> upgrader_;
 };
 
-TEST_F(UpgraderTest, AFreshStartInitializesAllAndThenActivatesAll) {
+INSTANTIATE_TEST_SUITE_P(Executors, UpgraderTest,
+                         ::testing::Values(ThreadExecutor::Watching::kCannot,
+                                           ThreadExecutor::Watching::kCan));
+
+TEST_P(UpgraderTest, AFreshStartInitializesAllAndThenActivatesAll) {
   Create();
   EXPECT_TRUE(upgrader_->fresh());
   ASSERT_TRUE(Register(one_).ok());
@@ -145,7 +157,7 @@ TEST_F(UpgraderTest, AFreshStartInitializesAllAndThenActivatesAll) {
   EXPECT_THAT(History(), IsEmpty());
 }
 
-TEST_F(UpgraderTest, AnInitializeThatFailsOrThrowsFailsTheStart) {
+TEST_P(UpgraderTest, AnInitializeThatFailsOrThrowsFailsTheStart) {
   two_.on_initialize = [] { return absl::InternalError("no disk"); };
   Create();
   ASSERT_TRUE(Register(one_).ok());
@@ -156,7 +168,7 @@ TEST_F(UpgraderTest, AnInitializeThatFailsOrThrowsFailsTheStart) {
   EXPECT_THAT(calls_, ElementsAre("initialize one", "initialize two"));
 }
 
-TEST_F(UpgraderTest, ThereIsOnePerProcessAtATime) {
+TEST_P(UpgraderTest, ThereIsOnePerProcessAtATime) {
   Create();
   main_.Run([&] {
     EXPECT_TRUE(absl::IsFailedPrecondition(Upgrader::Create(main_, {}).status()));
@@ -165,7 +177,7 @@ TEST_F(UpgraderTest, ThereIsOnePerProcessAtATime) {
   Create();
 }
 
-TEST_F(UpgraderTest, ComponentsAreRegisteredOnceBeforeStartAndWithANote) {
+TEST_P(UpgraderTest, ComponentsAreRegisteredOnceBeforeStartAndWithANote) {
   Create();
   Recorded again("one", calls_), unknown("three", calls_), bad("One!", calls_), late("two", calls_);
   ASSERT_TRUE(Register(one_).ok());
@@ -179,7 +191,7 @@ TEST_F(UpgraderTest, ComponentsAreRegisteredOnceBeforeStartAndWithANote) {
   EXPECT_FALSE(Start().ok()) << "once";
 }
 
-TEST_F(UpgraderTest, ACandidateThatIsNotThereIsAnsweredOnTheMainThreadAndTouchesNoComponent) {
+TEST_P(UpgraderTest, ACandidateThatIsNotThereIsAnsweredOnTheMainThreadAndTouchesNoComponent) {
   CreateAndStart();
   auto thread = std::make_shared<std::promise<std::thread::id>>();
   upgrader_->Request({.binary = "/no/such/file"}, [thread](const JournalEntry& entry) {
@@ -201,7 +213,7 @@ TEST_F(UpgraderTest, ACandidateThatIsNotThereIsAnsweredOnTheMainThreadAndTouches
   EXPECT_GT(history[0].started_unix_ns, 0);
 }
 
-TEST_F(UpgraderTest, WhatWasQuiescedIsResumedInReverseWhenTheBlackoutFails) {
+TEST_P(UpgraderTest, WhatWasQuiescedIsResumedInReverseWhenTheBlackoutFails) {
   struct Row {
     std::function<absl::Status()> quiesce, exported;
     const char* code;
@@ -245,11 +257,12 @@ TEST_F(UpgraderTest, WhatWasQuiescedIsResumedInReverseWhenTheBlackoutFails) {
     EXPECT_GT(entry.blackout_ns, 0);
     EXPECT_EQ(calls_, row.calls);
   }
-  EXPECT_EQ(OpenFiles(), files);
+  // A guest opens its fds again when it has come home, behind the answer.
+  while (OpenFiles() != files) main_.Settle();
   EXPECT_EQ(History().size(), 4u);
 }
 
-TEST_F(UpgraderTest, AThreadThatIsParkedGoesOnAfterwards) {
+TEST_P(UpgraderTest, AThreadThatIsParkedGoesOnAfterwards) {
   CreateAndStart();
   two_.on_export = [] { return absl::InternalError("not now"); };
   ThreadExecutor thread;
@@ -259,7 +272,7 @@ TEST_F(UpgraderTest, AThreadThatIsParkedGoesOnAfterwards) {
   main_.Run([&] { upgrader_->RemoveThread(thread); });
 }
 
-TEST_F(UpgraderTest, WorkThatDoesNotEndAbandonsItAndASecondRequestMeanwhileIsRefused) {
+TEST_P(UpgraderTest, WorkThatDoesNotEndAbandonsItAndASecondRequestMeanwhileIsRefused) {
   quiesce_deadline_ = absl::Milliseconds(50);
   CreateAndStart();
   main_.set_operations_in_flight(1);
@@ -278,7 +291,26 @@ TEST_F(UpgraderTest, WorkThatDoesNotEndAbandonsItAndASecondRequestMeanwhileIsRef
   EXPECT_THAT(calls_, Not(IsEmpty())) << "this one got as far as the components";
 }
 
-TEST_F(UpgraderTest, TheSignalAsksForOne) {
+// The test's own thread and the main one: the framework has one more only where it must.
+TEST_P(UpgraderTest, ThereIsNoFurtherThreadWhileNothingIsUpgradedIfTheMainLoopCanDoWithout) {
+  const bool guest = GetParam() == ThreadExecutor::Watching::kCan;
+  const size_t before = Threads();
+  CreateAndStart();
+  EXPECT_EQ(Threads(), before + (guest ? 0 : 1));
+  size_t during = 0;
+  one_.on_quiesce = [&] {
+    during = Threads();
+    return absl::InternalError("not now");
+  };
+  EXPECT_EQ(Request().get().code, "E_QUIESCE");
+  EXPECT_EQ(during, before + 1) << "the conductor, parked; the preparing thread has ended";
+  // It comes home behind the answer.
+  while (guest && Threads() != before) main_.Settle();
+  EXPECT_EQ(Threads(), before + (guest ? 0 : 1));
+  EXPECT_EQ(Request().get().code, "E_QUIESCE") << "and can leave again";
+}
+
+TEST_P(UpgraderTest, TheSignalAsksForOne) {
   CreateAndStart();
   std::promise<void> quiesced;
   one_.on_quiesce = [&] {
@@ -293,7 +325,7 @@ TEST_F(UpgraderTest, TheSignalAsksForOne) {
   EXPECT_EQ(History()[0].trigger, "signal");
 }
 
-TEST_F(UpgraderTest, ItMayBeDestroyedWhileAnUpgradeIsUnderWay) {
+TEST_P(UpgraderTest, ItMayBeDestroyedWhileAnUpgradeIsUnderWay) {
   CreateAndStart();
   main_.set_operations_in_flight(1);
   Request();

@@ -23,6 +23,7 @@ enum CommandFlags : uint32_t {
   kContainer = 1 << 9,     // has subcommands: "client|list"
   kMovableKeys = 1 << 10,  // its keys are told by an argument
   kDenyOom = 1 << 11,
+  kEveryone = 1 << 12,  // looks at other clients: all sessions must be known
 };
 
 enum class Group : uint8_t {

@@ -86,6 +86,8 @@ Engine::Progress Engine::Process(Session& session, std::string_view input, std::
   RefreshClock();
   current_loop_ = session.loop;
   Progress progress;
+  // None can be put aside while the lock is held.
+  const bool some_aside = host_ != nullptr && host_->AnyAside();
   while (!session.is_blocked() && !session.closing()) {
     const auto result = session.parser.Next(input.substr(progress.consumed));
     if (result == RespParser::kIncomplete) {
@@ -95,6 +97,11 @@ Engine::Progress Engine::Process(Session& session, std::string_view input, std::
     if (result == RespParser::kError) {
       Reply(&session.out, session.protocol).Error("ERR " + session.parser.error());
       session.close_after_output = true;
+      break;
+    }
+    const bool all_were_called = std::exchange(session.all_are_here, false);
+    if (some_aside && !all_were_called && NeedsEveryone(session, session.parser.arguments())) {
+      progress.needs_everyone = true;
       break;
     }
     // The parser's list is stable: nothing is parsed before the command has run.
@@ -107,6 +114,11 @@ Engine::Progress Engine::Process(Session& session, std::string_view input, std::
   progress.output = Take(session, output);
   progress.others_pending = !pending_[static_cast<size_t>(session.loop)].empty();
   return progress;
+}
+
+void Engine::AllAreHere(Session& session) {
+  std::lock_guard lock(mutex_);
+  session.all_are_here = true;
 }
 
 Engine::Output Engine::Take(Session& session, std::string& output) {

@@ -52,6 +52,8 @@ class EngineHost {
   // How many clients are connected: more than there are sessions while some are put aside for an
   // upgrade (ClientHandler::OnCold). Any thread.
   virtual size_t Connections() { return 0; }
+  // Whether any are put aside. False only when every client's session is known to the engine.
+  virtual bool AnyAside() { return false; }
 };
 
 struct EngineOptions {
@@ -108,10 +110,17 @@ class Engine {
         0;  // of the input that is left: no command is complete before it has that many bytes
     Output output;
     bool others_pending = false;  // TakePending has something
+    // The next command looks at all clients, and some are put aside: have them taken back, call
+    // AllAreHere, and offer the input again.
+    bool needs_everyone = false;
   };
   // Runs the complete commands at the start of `input`; stops at one that blocks. Swaps the output
   // with `output`, whose memory is used again. On session.loop's thread. Locks.
   Progress Process(Session& session, std::string_view input, std::string& output);
+
+  // All clients are here that could be had back: the session's next command runs in any case. On
+  // session.loop's thread. Locks.
+  void AllAreHere(Session& session);
 
   // Whether the session, all of whose input has been consumed and whose output was taken, may be
   // forgotten and made again from its image: nobody else refers to it. Locks.
@@ -192,6 +201,7 @@ class Engine {
 
  private:
   Output Take(Session& session, std::string& output);
+  bool NeedsEveryone(const Session& session, absl::Span<const std::string_view> arguments) const;
   void Execute(Session& session, absl::Span<const std::string_view> arguments);
   // A command that did not run: it spoils the transaction.
   void Refuse(Session& session, std::string_view name);

@@ -66,6 +66,20 @@ const Command* Engine::Resolve(absl::Span<const std::string_view> arguments, Rep
   return command;
 }
 
+bool Engine::NeedsEveryone(const Session& session,
+                           absl::Span<const std::string_view> arguments) const {
+  const auto needs = [&](const auto& words) {
+    const Command* command = words.empty() ? nullptr : table_.Find(words[0]);
+    if (command != nullptr && (command->flags & kContainer) != 0 && words.size() > 1) {
+      command = table_.FindSubcommand(*command, words[1]);
+    }
+    return command != nullptr && (command->flags & kEveryone) != 0;
+  };
+  if (arguments.empty() || !IsWord(arguments[0], "exec")) return needs(arguments);
+  const auto& queued = session.transaction.commands;
+  return std::any_of(queued.begin(), queued.end(), needs);
+}
+
 void Engine::Execute(Session& session, absl::Span<const std::string_view> arguments) {
   if (arguments.empty()) return;
   const ReplyMode mode = session.reply_mode;

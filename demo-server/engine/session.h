@@ -104,6 +104,7 @@ struct Session {
   bool close_after_output = false;  // QUIT, a protocol error
   bool killed = false;              // CLIENT KILL: close, output or not
   bool resume_input = false;        // no longer blocked: what came meanwhile is to be run
+  bool all_are_here = false;        // Engine::AllAreHere, for the next command
   bool pending = false;             // listed in Engine::pending_
 
   bool is_blocked() const { return blocked.operation != BlockingOperation::kNone; }

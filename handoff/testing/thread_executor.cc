@@ -1,25 +1,40 @@
 #include "handoff/testing/thread_executor.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
+
 #include <future>
 #include <utility>
 
 namespace liveexec {
 
-ThreadExecutor::ThreadExecutor() : thread_([this] { Loop(); }) {}
+ThreadExecutor::ThreadExecutor(Watching watching)
+    : watching_(watching),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      thread_([this] { Loop(); }) {}
 
 ThreadExecutor::~ThreadExecutor() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
-    more_.notify_one();
   }
+  eventfd_write(wake_.get(), 1);
   thread_.join();
 }
 
 void ThreadExecutor::Post(absl::AnyInvocable<void() &&> task) {
-  std::lock_guard lock(mutex_);
-  tasks_.push_back(std::move(task));
-  more_.notify_one();
+  {
+    std::lock_guard lock(mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  eventfd_write(wake_.get(), 1);
+}
+
+bool ThreadExecutor::Watch(int fd, std::function<void()> on_readable) {
+  if (watching_ == Watching::kCannot) return false;
+  watched_ = fd;
+  on_readable_ = std::move(on_readable);
+  return true;
 }
 
 int ThreadExecutor::OperationsInFlight() {
@@ -42,17 +57,32 @@ void ThreadExecutor::Settle() {
   Run([] {});
 }
 
+bool ThreadExecutor::RunOne() {
+  absl::AnyInvocable<void() &&> task;
+  {
+    std::lock_guard lock(mutex_);
+    if (tasks_.empty()) return false;
+    task = std::move(tasks_.front());
+    tasks_.pop_front();
+  }
+  std::move(task)();
+  return true;
+}
+
 void ThreadExecutor::Loop() {
   while (true) {
-    absl::AnyInvocable<void() &&> task;
-    {
-      std::unique_lock lock(mutex_);
-      more_.wait(lock, [&] { return stop_ || !tasks_.empty(); });
-      if (tasks_.empty()) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
-    }
-    std::move(task)();
+    // A negative fd is skipped.
+    pollfd fds[] = {{wake_.get(), POLLIN, 0}, {watched_, POLLIN, 0}};
+    poll(fds, 2, -1);
+    // As in any event loop, the fd has its turn however many tasks there are.
+    if (fds[1].revents != 0 && watched_ == fds[1].fd) on_readable_();
+    if (fds[0].revents == 0 || RunOne()) continue;
+    eventfd_t count;
+    eventfd_read(wake_.get(), &count);
+    // Posted between the two: it finds the eventfd read, and so is run now.
+    if (RunOne()) eventfd_write(wake_.get(), 1);
+    std::lock_guard lock(mutex_);
+    if (stop_ && tasks_.empty()) return;
   }
 }
 

@@ -1,24 +1,29 @@
-// ThreadExecutor: a thread with a queue of tasks, as small as an event loop can be.
+// ThreadExecutor: a thread with a queue of tasks, as small as an event loop can be; and, if it is
+// to be able to, with one fd that it watches.
 #ifndef LIVEEXEC_HANDOFF_TESTING_THREAD_EXECUTOR_H_
 #define LIVEEXEC_HANDOFF_TESTING_THREAD_EXECUTOR_H_
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <thread>
 
+#include "core/unique_fd.h"
 #include "handoff/executor.h"
 
 namespace liveexec {
 
 class ThreadExecutor : public Executor {
  public:
-  ThreadExecutor();
+  enum class Watching { kCannot, kCan };
+  explicit ThreadExecutor(Watching watching = Watching::kCannot);
   // Runs what is queued, then joins.
   ~ThreadExecutor() override;
 
   void Post(absl::AnyInvocable<void() &&> task) override;
+  bool Watch(int fd, std::function<void()> on_readable) override;
+  void Unwatch() override { watched_ = -1; }
   // What operations_in_flight is set to; counts how often it was asked for.
   int OperationsInFlight() override;
 
@@ -34,10 +39,15 @@ class ThreadExecutor : public Executor {
 
  private:
   void Loop();
+  // False when there is none.
+  bool RunOne();
 
+  const Watching watching_;
+  UniqueFd wake_;     // eventfd
+  int watched_ = -1;  // borrowed; the thread's
+  std::function<void()> on_readable_;
   std::atomic<int> operations_{0}, asked_{0};
   std::mutex mutex_;
-  std::condition_variable more_;
   std::deque<absl::AnyInvocable<void() &&>> tasks_;
   bool stop_ = false;
   std::thread thread_;  // last: it uses all of the above

@@ -158,8 +158,8 @@ TEST_F(ColdConnectionsTest, AllComeBackWithoutSayingAnything) {
   Precopy();
   Rehydrate();
   server_->Activate();
-  EXPECT_TRUE(server_->HasCold(loop_.executor()));
-  loop_.RunUntil([&] { return !server_->HasCold(loop_.executor()); });
+  EXPECT_TRUE(server_->HasAside());
+  loop_.RunUntil([&] { return !server_->HasAside(); });
   EXPECT_EQ(counts_.loaded, kClients);
   ExpectAllServed();
 }
@@ -186,7 +186,7 @@ TEST_F(ColdConnectionsTest, OneThatWakesAheadOfTheBlackoutIsServedAtOnce) {
   EXPECT_EQ(server_->size(), static_cast<size_t>(kClients));
   server_->Activate();
   loop_.RunUntil([&] { return clients_[7].Has("4;8;"); });
-  loop_.RunUntil([&] { return !server_->HasCold(loop_.executor()); });
+  loop_.RunUntil([&] { return !server_->HasAside(); });
   EXPECT_EQ(server_->size(), static_cast<size_t>(kClients));
 }
 
@@ -220,7 +220,7 @@ TEST_F(ColdConnectionsTest, APeerThatGoesWhileItsConnectionIsAsideIsNoticed) {
   clients_[2].Close();
   server_->Activate();
   loop_.RunUntil([&] { return counts_.closed == 2; });
-  loop_.RunUntil([&] { return !server_->HasCold(loop_.executor()); });
+  loop_.RunUntil([&] { return !server_->HasAside(); });
   EXPECT_EQ(server_->size(), static_cast<size_t>(kClients - 3));
 }
 
@@ -237,8 +237,8 @@ TEST_F(ColdConnectionsTest, AnAbandonedUpgradeTakesAllBack) {
   Precopy();
   server_->AbandonPrecopy();
   loop_.RunUntil([&] { return counts_.loaded == kClients; });
-  loop_.RunUntil([&] { return !server_->HasCold(loop_.executor()); });
-  EXPECT_EQ(OpenFds(), before);
+  loop_.RunUntil([&] { return OpenFds() == before; });
+  EXPECT_FALSE(server_->HasAside());
   ExpectAllServed();
 }
 
@@ -285,10 +285,51 @@ TEST_F(ColdConnectionsTest, WhoLooksAtAllConnectionsSeesAll) {
   int seen = 0;
   server_->ForEach([&](Stream&, StreamHandler&) { ++seen; });
   EXPECT_EQ(seen, kClients);
-  EXPECT_FALSE(server_->HasCold(loop_.executor()));
+  EXPECT_FALSE(server_->HasAside());
   Rehydrate();
   server_->Activate();
   ExpectAllServed();
+}
+
+TEST_F(ColdConnectionsTest, TheyAreKnownToBeAsideUntilAllHaveTheirHandlersAgain) {
+  Start();
+  EXPECT_FALSE(server_->HasAside());
+  Precopy();
+  EXPECT_TRUE(server_->HasAside());
+  Rehydrate();
+  EXPECT_TRUE(server_->HasAside());
+  server_->Activate();
+  loop_.RunUntil([&] { return !server_->HasAside(); });
+  int seen = 0;
+  server_->ForEachOn(loop_.executor(), [&](Stream&, StreamHandler&) { ++seen; });
+  EXPECT_EQ(seen, kClients);
+  ExpectAllServed();
+}
+
+TEST_F(ColdConnectionsTest, AreTakenBackAtOnceForWhoAsks) {
+  Start();
+  Precopy();
+  Rehydrate();
+  server_->Activate();
+  bool back = false;
+  server_->TakeBack(loop_.executor(), [&] {
+    back = true;
+    EXPECT_FALSE(server_->HasAside());
+  });
+  EXPECT_FALSE(back) << "never before it returns";
+  loop_.RunUntil([&] { return back; });
+  back = false;
+  server_->TakeBack(loop_.executor(), [&] { back = true; });
+  loop_.RunUntil([&] { return back; });  // also when there is nothing to take back
+  ExpectAllServed();
+}
+
+TEST_F(ColdConnectionsTest, NobodyHearsThatTheyAreBackOnceTheServerIsGone) {
+  Start();
+  Precopy();
+  server_->TakeBack(loop_.executor(), [] { ADD_FAILURE() << "there is nothing any more"; });
+  server_.reset();
+  loop_.RunReady();
 }
 
 TEST_F(ColdConnectionsTest, HandlersThatDoNotAgreeStayWhereTheyAre) {
@@ -296,7 +337,7 @@ TEST_F(ColdConnectionsTest, HandlersThatDoNotAgreeStayWhereTheyAre) {
   Start();
   Precopy();
   EXPECT_EQ(counts_.cold, 0);
-  EXPECT_FALSE(server_->HasCold(loop_.executor()));
+  EXPECT_FALSE(server_->HasAside());
   Rehydrate();
   EXPECT_EQ(counts_.loaded, kClients);
   server_->Activate();

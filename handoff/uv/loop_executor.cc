@@ -16,6 +16,11 @@ struct LoopExecutor::Wakeup {
   LoopExecutor* executor;
 };
 
+struct LoopExecutor::Watched {
+  uv_poll_t poll;
+  std::function<void()> on_readable;
+};
+
 LoopExecutor::LoopExecutor(uv_loop_t* loop) : loop_(loop), wakeup_(new Wakeup) {
   wakeup_->executor = this;
   const int error = uv_async_init(loop, &wakeup_->async, OnWakeup);
@@ -29,6 +34,7 @@ LoopExecutor::LoopExecutor(uv_loop_t* loop) : loop_(loop), wakeup_(new Wakeup) {
 }
 
 LoopExecutor::~LoopExecutor() {
+  Unwatch();
   if (wakeup_ == nullptr) return;
   wakeup_->executor = nullptr;
   uv_close(reinterpret_cast<uv_handle_t*>(&wakeup_->async),
@@ -85,6 +91,28 @@ bool LoopExecutor::RunPosted() {
     std::move(task)();
   }
   return true;
+}
+
+bool LoopExecutor::Watch(int fd, std::function<void()> on_readable) {
+  Unwatch();
+  auto* watched = new Watched{.poll = {}, .on_readable = std::move(on_readable)};
+  if (uv_poll_init(loop_, &watched->poll, fd) < 0) {
+    delete watched;
+    return false;
+  }
+  watched_ = watched;
+  watched->poll.data = watched;
+  uv_unref(reinterpret_cast<uv_handle_t*>(&watched->poll));
+  uv_poll_start(&watched->poll, UV_READABLE, [](uv_poll_t* handle, int, int) {
+    static_cast<Watched*>(handle->data)->on_readable();
+  });
+  return true;
+}
+
+void LoopExecutor::Unwatch() {
+  if (watched_ == nullptr) return;
+  uv_close(reinterpret_cast<uv_handle_t*>(&std::exchange(watched_, nullptr)->poll),
+           [](uv_handle_t* handle) { delete static_cast<Watched*>(handle->data); });
 }
 
 int LoopExecutor::OperationsInFlight() {

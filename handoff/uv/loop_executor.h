@@ -10,9 +10,9 @@
 //   liveexec::uv::CloseLoop(&loop);
 //
 // The loop is borrowed and must outlive the executor. Constructed and destroyed on the loop's
-// thread, or while no thread runs the loop. The destructor closes the executor's handle; like every
-// closed handle it needs the loop to run once more, which CloseLoop() does. Tasks that have not run
-// by then are dropped.
+// thread, or while no thread runs the loop. The destructor closes the executor's handles; like
+// every closed handle they need the loop to run once more, which CloseLoop() does. Tasks that have
+// not run by then are dropped.
 #ifndef LIVEEXEC_HANDOFF_UV_LOOP_EXECUTOR_H_
 #define LIVEEXEC_HANDOFF_UV_LOOP_EXECUTOR_H_
 
@@ -45,6 +45,9 @@ class LoopExecutor final : public Executor {
 
   bool RunPosted() override;
 
+  bool Watch(int fd, std::function<void()> on_readable) override;
+  void Unwatch() override;
+
   // Requests that libuv holds and exec would lose: thread-pool work (uv_queue_work, uv_fs_*,
   // uv_getaddrinfo), and writes, connects and shutdowns on raw libuv handles; less what
   // SetCarriedOperations() accounts for. The streams of this folder make no libuv requests.
@@ -62,7 +65,9 @@ class LoopExecutor final : public Executor {
   uv_loop_t* loop() const { return loop_; }
 
  private:
-  struct Wakeup;  // the async handle, which outlives this object until the loop has closed it
+  // The handles, which outlive this object until the loop has closed them.
+  struct Wakeup;
+  struct Watched;
 
   static void OnWakeup(uv_async_t* handle) noexcept;
   void TakePosted();
@@ -70,6 +75,7 @@ class LoopExecutor final : public Executor {
 
   uv_loop_t* const loop_;
   Wakeup* wakeup_ = nullptr;
+  Watched* watched_ = nullptr;
   absl::Status status_;
   std::function<int()> carried_;
 

@@ -1,7 +1,9 @@
 #include "handoff/uv/loop_executor.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 #include <uv.h>
 
 #include <condition_variable>
@@ -9,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/unique_fd.h"
 #include "handoff/uv/testing/test_loop.h"
 
 namespace liveexec::uv {
@@ -163,6 +166,51 @@ TEST(LoopExecutor, LetsTheLoopEndWhenItIsToldTo) {
     LoopExecutor executor(&loop);
     ASSERT_TRUE(executor.status().ok());
     executor.KeepLoopAlive(false);
+    uv_run(&loop, UV_RUN_DEFAULT);  // returns: nothing else is there
+  }
+  EXPECT_TRUE(CloseLoop(&loop).ok());
+}
+
+TEST(LoopExecutor, CallsWhoWatchesAnFdWhileItIsReadableAndNoLongerThanItIsWatched) {
+  TestLoop loop;
+  UniqueFd fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  int calls = 0;
+  ASSERT_TRUE(loop.executor().Watch(fd.get(), [&] { ++calls; }));
+  loop.RunReady();
+  EXPECT_EQ(calls, 0);
+  eventfd_write(fd.get(), 1);
+  loop.RunUntil([&] { return calls >= 2; });
+  int others = 0;
+  ASSERT_TRUE(loop.executor().Watch(fd.get(), [&] {
+    ++others;
+    loop.executor().Unwatch();
+    loop.executor().Unwatch();
+  }));
+  calls = 0;
+  loop.RunUntil([&] { return others > 0; });
+  loop.RunReady();
+  EXPECT_EQ(others, 1) << "it unwatched itself";
+  EXPECT_EQ(calls, 0) << "there is one at a time";
+  ASSERT_TRUE(loop.executor().Watch(fd.get(), [&] { ++others; })) << "and again";
+  loop.RunUntil([&] { return others > 1; });
+}
+
+TEST(LoopExecutor, AnFdThatEpollDoesNotTakeIsNotWatched) {
+  TestLoop loop;
+  UniqueFd file(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  EXPECT_FALSE(loop.executor().Watch(file.get(), [] {}));
+  EXPECT_FALSE(loop.executor().Watch(-1, [] {}));
+  loop.executor().Unwatch();
+}
+
+TEST(LoopExecutor, AWatchedFdDoesNotKeepTheLoopRunning) {
+  uv_loop_t loop;
+  ASSERT_EQ(uv_loop_init(&loop), 0);
+  UniqueFd fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  {
+    LoopExecutor executor(&loop);
+    executor.KeepLoopAlive(false);
+    ASSERT_TRUE(executor.Watch(fd.get(), [] {}));
     uv_run(&loop, UV_RUN_DEFAULT);  // returns: nothing else is there
   }
   EXPECT_TRUE(CloseLoop(&loop).ok());

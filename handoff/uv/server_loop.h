@@ -3,6 +3,7 @@
 #define LIVEEXEC_HANDOFF_UV_SERVER_LOOP_H_
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -40,6 +41,8 @@ struct StreamServer::Loop {
 
   LoopExecutor& executor;
   StreamLoop* const streams;  // ended by Shutdown() on the loop's thread
+  // For tasks on the loop that may come after that; loop's thread.
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
   std::mutex mutex;
   std::vector<Waiting> waiting;  // guarded by mutex
 };

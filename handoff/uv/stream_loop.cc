@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "handoff/uv/poll_init.h"
 #include "handoff/uv/stream_image.h"
 #include "handoff/uv/uv_error.h"
 
@@ -65,7 +66,9 @@ absl::StatusOr<Stream*> StreamLoop::Make(UniqueFd fd, uint64_t id, uint32_t list
   const int number = fd.get();
   // No make_unique: the destructor is private. Until the poll handle is open, nothing refers to it.
   auto* stream = new Stream(this, std::move(fd), id, listener);
-  if (const int error = uv_poll_init(executor_.loop(), &stream->poll_, number); error < 0) {
+  // Stream sockets are non-blocking: accepted so, by this program or the one that handed over.
+  const auto init = options_.any_fd ? uv_poll_init : InitPoll;
+  if (const int error = init(executor_.loop(), &stream->poll_, number); error < 0) {
     delete stream;
     return UvError(error, absl::StrCat("uv_poll_init of stream ", id));
   }

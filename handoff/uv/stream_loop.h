@@ -15,6 +15,7 @@
 
 #include <uv.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -43,6 +44,7 @@ class StreamLoop {
     std::function<std::unique_ptr<StreamHandler>(Stream&)> make_handler;
     std::function<void(Stream&)> on_closed;  // after OnClose, before the stream is deleted
     std::function<void()> on_lost;           // a cold connection that could not be had back
+    std::atomic<size_t>* aside = nullptr;    // counts those that are put aside; borrowed
     uint64_t cold_after_ms = 100;            // what has had no event for so long is idle
     bool any_fd = false;                     // not only stream sockets: each fd is looked at
     size_t max_unread = size_t{1} << 30;
@@ -82,7 +84,7 @@ class StreamLoop {
   // The same, at once. ResourceExhausted: the fd table is full; the rest follows in slices.
   absl::Status WarmNow();
   // Before Serve, which begins to take everything out.
-  void AddColdSet(std::unique_ptr<ColdSet> set) { cold_.push_back(std::move(set)); }
+  void AddColdSet(std::unique_ptr<ColdSet> set);
   // What an export carries, sealed by Quiesce.
   absl::Span<const std::unique_ptr<ColdSet>> cold_sets() const { return cold_; }
 
@@ -112,6 +114,7 @@ class StreamLoop {
   absl::StatusOr<Stream*> Make(UniqueFd fd, uint64_t id, uint32_t listener);
   void BeginCarried(Stream& stream);
 
+  void CountAside(std::ptrdiff_t change);
   static void OnColdTimer(uv_timer_t* timer) noexcept;
   void StartColdTimer();
   void WorkOnCold();

@@ -35,6 +35,17 @@ void StreamLoop::Cool(absl::AnyInvocable<void() &&> done) {
   StartColdTimer();
 }
 
+// Before a connection's handler goes, and after another one has been made for it: where nothing is
+// counted, all handlers are there.
+void StreamLoop::CountAside(std::ptrdiff_t change) {
+  if (options_.aside != nullptr) options_.aside->fetch_add(static_cast<size_t>(change));
+}
+
+void StreamLoop::AddColdSet(std::unique_ptr<ColdSet> set) {
+  CountAside(static_cast<std::ptrdiff_t>(set->size()));
+  cold_.push_back(std::move(set));
+}
+
 void StreamLoop::Warm() {
   if (cool_next_) std::move(cool_next_)();
   cool_next_ = nullptr;
@@ -107,6 +118,7 @@ bool StreamLoop::CoolBatch() {
     fds.push_back(idle[i]->fd());
   }
   if (!cold_.back()->Add(fds, message).ok()) return false;
+  CountAside(static_cast<std::ptrdiff_t>(idle.size()));
   for (Stream* stream : idle) stream->GoCold();
   return true;
 }
@@ -121,7 +133,8 @@ void StreamLoop::EndCooling() {
 
 absl::Status StreamLoop::TakeFrom(ColdSet& set,
                                   absl::FunctionRef<absl::Status(ColdSet::Taker)> take) {
-  size_t before = set.size();
+  const size_t all = set.size();
+  size_t before = all;
   absl::Status status = take([&](UniqueFd fd, image::Stream::Reader record) {
     --before;
     auto stream = Adopt(std::move(fd), record);
@@ -138,6 +151,7 @@ absl::Status StreamLoop::TakeFrom(ColdSet& set,
   for (; before > set.size(); --before) {
     if (options_.on_lost) options_.on_lost();
   }
+  CountAside(-static_cast<std::ptrdiff_t>(all - set.size()));
   return status;
 }
 

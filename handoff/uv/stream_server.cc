@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <uv.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -37,6 +38,7 @@ StreamServer::StreamServer(Options options)
       .make_handler = options_.make_handler,
       .on_closed = [this](Stream&) { OnClosed(); },
       .on_lost = [this] { OnClosed(); },
+      .aside = &aside_,
       .cold_after_ms = options_.cold_after_ms,
       .max_unread = options_.max_unread,
       .max_pending_output = options_.max_pending_output,
@@ -59,11 +61,13 @@ StreamServer::~StreamServer() {
   for (size_t i = 1; i < loops_.size(); ++i) {
     // Behind all tasks of this server that the loop still has.
     loops_[i]->executor.Post([&, i] {
+      *loops_[i]->alive = false;
       loops_[i]->streams->Shutdown();
       std::lock_guard<std::mutex> lock(mutex);
       if (--left == 0) done.notify_one();
     });
   }
+  *loops_[0]->alive = false;
   loops_[0]->streams->Shutdown();
   std::unique_lock<std::mutex> lock(mutex);
   done.wait(lock, [&] { return left == 0; });
@@ -193,13 +197,28 @@ void StreamServer::ForEachOn(LoopExecutor& executor,
   if (StreamLoop* streams = StreamsOn(executor)) Visit(*streams, visit);
 }
 
-bool StreamServer::HasCold(LoopExecutor& executor) const {
-  const StreamLoop* streams = StreamsOn(executor);
-  return streams != nullptr && !streams->cold_sets().empty();
-}
-
-void StreamServer::TakeBack(LoopExecutor& executor) {
-  if (StreamLoop* streams = StreamsOn(executor)) streams->WarmNow().IgnoreError();
+void StreamServer::TakeBack(LoopExecutor& from, absl::AnyInvocable<void() &&> done) {
+  struct Progress {
+    std::atomic<size_t> left;
+    LoopExecutor& from;
+    std::shared_ptr<bool> from_alive;
+    absl::AnyInvocable<void() &&> done;
+  };
+  auto home = std::find_if(loops_.begin(), loops_.end(),
+                           [&](const auto& loop) { return &loop->executor == &from; });
+  if (home == loops_.end()) return;
+  auto progress =
+      std::shared_ptr<Progress>(new Progress{loops_.size(), from, (*home)->alive, std::move(done)});
+  for (auto& loop : loops_) {
+    loop->executor.Post([streams = loop->streams, alive = loop->alive, progress] {
+      // ResourceExhausted: the rest comes back in slices.
+      if (*alive) streams->WarmNow().IgnoreError();
+      if (--progress->left != 0) return;
+      progress->from.Post([progress] {
+        if (*progress->from_alive) std::move(progress->done)();
+      });
+    });
+  }
 }
 
 Stream* StreamServer::Find(LoopExecutor& executor, uint64_t id) {

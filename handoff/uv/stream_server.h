@@ -104,10 +104,13 @@ class StreamServer final : public Component {
   // The open connection `id` if it belongs to `loop`, else null. Loop's thread.
   Stream* Find(LoopExecutor& loop, uint64_t id);
 
-  // Whether any of the loop's connections are put aside (cold_threshold), out of the application's
-  // sight; and takes them back at once, where the fd table allows. Loop's thread.
-  bool HasCold(LoopExecutor& loop) const;
-  void TakeBack(LoopExecutor& loop);
+  // Whether any connection, of any loop, is put aside (cold_threshold), out of the application's
+  // sight. False once all have their handlers (and those have Loaded) again. Any thread.
+  bool HasAside() const { return aside_.load() != 0; }
+  // Has all loops take theirs back at once, where the fd table allows, then calls `done` on the
+  // thread of `from`, never before it returns, and not at all when the server is gone. Thread of
+  // `from`, which is one of `loops`.
+  void TakeBack(LoopExecutor& from, absl::AnyInvocable<void() &&> done);
 
   // Connections, accepted and not yet closed, of all loops. Any thread.
   size_t size() const { return size_.load(std::memory_order_relaxed); }
@@ -144,6 +147,7 @@ class StreamServer final : public Component {
 
   const Options options_;
   std::atomic<size_t> size_{0};
+  std::atomic<size_t> aside_{0};
   std::atomic<bool> starved_{false};  // a listener waits for fds
   bool serving_ = false;
   bool quiesced_ = false;

@@ -49,10 +49,11 @@ and all memory files; sampled every 2 ms. `_before` is the same just before.
 User-mode instructions per request, by the processor's counter where it is there, otherwise by
 callgrind. `direct_*` is the same server linked without the upgrader: no thread, no signal, no
 control socket of the framework. `plain_echo` is written on libuv's own streams, so the difference
-to it is what buffered streams cost that can cross. What the profile shows of the difference to
-`direct_*`: the conductor's thread makes the process multi-threaded, and then libc's cancellable
-calls (epoll_wait, read, send) each take some 47 instructions more to switch cancellation on and
-off. Nothing of the framework itself runs.
+to it is what buffered streams cost that can cross. While nothing is upgraded nothing of the
+framework runs, and it has no thread: in a process with two, libc's cancellable calls (epoll_wait,
+read, send) each take some 47 instructions more to switch cancellation on and off. They go on doing
+so once there was a second thread: after an upgrade that was abandoned, or `liveexec doctor`, until
+the next one that commits.
 """),
     ("demo-server against redis-server", ("throughput_", "redis_throughput_"), "throughput.svg", """
 redis-benchmark, 50 connections, values of 64 bytes, 10,000 keys; `_p16` with 16 requests in a

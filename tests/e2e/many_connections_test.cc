@@ -1,8 +1,11 @@
 // Servers with more connections than cross one by one: idle ones are put aside ahead of the
 // blackout (StreamServerOptions::cold_threshold).
 #include <algorithm>
+#include <atomic>
+#include <cstddef>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -64,19 +67,65 @@ TEST_P(ManyConnectionsTest, EachKeepsItsStateAndIsSeenByOthers) {
   }
 }
 
-using ListedConnectionsTest = DemoServerTest;
+class ListedConnectionsTest : public ManyConnectionsTest {
+ protected:
+  void StartWithClients() {
+    server_ = &Start({.threads = GetParam()});
+    for (int i = 0; i < kIdle; ++i) clients_.push_back(server_->Client());
+    for (auto& client : clients_) ids_.push_back(client->Call({"CLIENT", "ID"}));
+    lister_ = server_->Client();
+  }
+  static std::ptrdiff_t Lines(const std::string& list) {
+    return std::count(list.begin(), list.end(), '\n');
+  }
 
-TEST_F(ListedConnectionsTest, AListOfAllShowsAllRightAfterTheUpgrade) {
-  DemoServer& server = Start();
-  std::vector<std::unique_ptr<harness::RespClient>> clients;
-  for (int i = 0; i < kIdle; ++i) clients.push_back(server.Client());
-  for (auto& client : clients) ASSERT_EQ(client->Call({"PING"}), "PONG");
-  server.Upgrade();
-  const std::string list = clients[0]->Call({"CLIENT", "LIST"});
-  EXPECT_EQ(std::count(list.begin(), list.end(), '\n'), kIdle);
+  DemoServer* server_ = nullptr;
+  std::vector<std::unique_ptr<harness::RespClient>> clients_;
+  std::vector<std::string> ids_;
+  std::unique_ptr<harness::RespClient> lister_;
+};
+
+TEST_P(ListedConnectionsTest, AListOfAllShowsAllAtAnyMomentOfAnUpgrade) {
+  StartWithClients();
+  std::atomic<bool> done{false};
+  std::vector<std::ptrdiff_t> wrong;
+  std::thread listing([&] {
+    while (!done) {
+      for (const auto& command : std::vector<std::vector<std::string>>{
+               {"CLIENT", "LIST"}, {"CLIENT", "LIST", "TYPE", "normal"}}) {
+        const std::ptrdiff_t seen = Lines(lister_->Call(command));
+        if (seen != kIdle + 1) wrong.push_back(seen);
+      }
+    }
+  });
+  server_->Upgrade(3);
+  done = true;
+  listing.join();
+  EXPECT_THAT(wrong, ::testing::IsEmpty());
+}
+
+TEST_P(ListedConnectionsTest, AnyOfThemCanBeEndedRightAfterTheUpgrade) {
+  StartWithClients();
+  server_->Upgrade();
+  // The last ones that came are on all loops; none has said anything since.
+  for (int i = kIdle - 1; i >= kIdle - 5; --i) {
+    EXPECT_EQ(lister_->Call({"CLIENT", "KILL", "ID", ids_[i]}), "1");
+    EXPECT_THAT(clients_[i]->Receive(), HasSubstr("(connection)")) << ids_[i];
+  }
+  EXPECT_EQ(Lines(lister_->Call({"CLIENT", "LIST"})), kIdle + 1 - 5);
+  EXPECT_EQ(clients_[0]->Call({"PING"}), "PONG");
+}
+
+TEST_P(ListedConnectionsTest, ATransactionFromBeforeTheUpgradeSeesAll) {
+  StartWithClients();
+  ASSERT_EQ(lister_->Call({"MULTI"}), "OK");
+  ASSERT_EQ(lister_->Call({"CLIENT", "LIST"}), "QUEUED");
+  server_->Upgrade();
+  EXPECT_EQ(Lines(lister_->Call({"EXEC"})), kIdle + 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, ManyConnectionsTest, ::testing::Values(1, 4));
+INSTANTIATE_TEST_SUITE_P(Threads, ListedConnectionsTest, ::testing::Values(1, 4));
 
 }  // namespace
 }  // namespace liveexec::e2e
