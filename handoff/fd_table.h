@@ -59,6 +59,7 @@ struct FdEntry {
   std::string role;
   uint64_t number = 0;
   FdIdentity identity;
+  bool lent = false;  // a rehearsal has it, for reading
 };
 
 // Finds out what fds are. Remembers sockets, so that an fd which was looked at before the blackout

@@ -91,8 +91,12 @@ absl::StatusOr<Received> Receiver::Receive() {
   auto has_image = [](const ComponentRecord& component) { return component.has_image; };
   size_t images = static_cast<size_t>(
       std::count_if(manifest.components.begin(), manifest.components.end(), has_image));
-  // A rehearsal gets the state alone: it must not touch the server's own fds.
-  size_t fds = inheritance_.mode == StartMode::kRehearsal ? 0 : manifest.fds.size();
+  for (size_t i = 0; i < manifest.fds.size(); ++i) {
+    // A rehearsal gets none of the server's own fds, but for those that it is lent for reading.
+    if (inheritance_.mode == StartMode::kRehearsal && !manifest.fds[i].lent) continue;
+    received.entries.push_back(i);
+  }
+  const size_t fds = received.entries.size();
   LIVEEXEC_ASSIGN_OR_RETURN(std::vector<UniqueFd> all, PeekAll(1, images + fds));
   auto middle = all.begin() + static_cast<std::ptrdiff_t>(images);
   received.image_fds.assign(std::make_move_iterator(all.begin()), std::make_move_iterator(middle));
@@ -104,7 +108,7 @@ absl::StatusOr<Received> Receiver::Receive() {
 absl::Status Receiver::CheckFds(const Received& received) {
   FdInspector inspector(syscalls_);
   for (size_t i = 0; i < received.fds.size(); ++i) {
-    const FdEntry& entry = received.manifest.fds[i];
+    const FdEntry& entry = received.manifest.fds[received.entries[i]];
     absl::Status status = inspector.Matches(received.fds[i].get(), entry.identity);
     if (!status.ok()) {
       return WithCode(
@@ -158,6 +162,7 @@ absl::Status RehydrateAll(absl::Span<Component* const> components, Verified& ver
       ImportContext context(name, record->schema_version, message, &fds, rehearsal);
       status = GuardedCall(absl::StrCat("rehydrate component ", name),
                            [&] { return component->Rehydrate(context); });
+      verified.recorder.NoteProtected(context.protected_begin(), context.protected_end());
     }
     if (!status.ok()) return WithCode(status, "E_REHYDRATE");
   }
