@@ -284,12 +284,14 @@ void ResidentHeap::MakeFreeRun(uint32_t first, uint32_t count) {
   const size_t list = RunListOf(count);
   Push(runs_[list], &chunks_[first]);
   run_lists_used_ |= uint64_t{1} << list;
+  free_chunks_ += count;
 }
 
 void ResidentHeap::UnlinkFreeRun(Chunk* head) {
   const size_t list = RunListOf(head->run);
   Unlink(runs_[list], head);
   if (runs_[list] == 0) run_lists_used_ &= ~(uint64_t{1} << list);
+  free_chunks_ -= head->run;
   head->kind = kLarge;
   chunks_[IndexOf(head) + head->run - 1].kind = kLargeEnd;
 }

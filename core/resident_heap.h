@@ -73,6 +73,12 @@ class ResidentHeap {
   // The bytes that an allocation of `size` takes.
   static size_t UsableSize(size_t size);
 
+  // Whether `bytes` more are within the capacity, however they are asked for, if they are in
+  // objects of less than 64 KiB. Not a promise of the system's memory.
+  bool HasRoom(size_t bytes) const {
+    return (uint64_t{chunk_count_} - frontier_ + free_chunks_) * kChunkBytes >= bytes;
+  }
+
   struct Usage {
     uint64_t capacity = 0;  // bytes, all of these
     uint64_t used = 0;      // in chunks that hold objects, the gaps between them included
@@ -171,6 +177,7 @@ class ResidentHeap {
   uint64_t updates_begun_ = 0;
   uint64_t updates_ended_ = 0;
   void* root_ = nullptr;
+  uint64_t free_chunks_ = 0;     // in runs_
   uint64_t run_lists_used_ = 0;  // a bit for each list that is not empty
   Chunk* current_[kClasses];     // where objects come from; chunk 0, which has none, for nowhere
   uint32_t partial_[kClasses] = {};  // lists of others that have free objects

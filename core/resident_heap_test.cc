@@ -117,7 +117,9 @@ TEST(ResidentHeap, RunningOutIsAnErrorAndLeavesTheHeapAsItWas) {
   std::vector<void*> objects;
   EXPECT_THROW(while (true) objects.push_back(heap.Allocate(4096)), std::bad_alloc);
   EXPECT_GT(objects.size(), 400u);
+  EXPECT_FALSE(heap.HasRoom(ResidentHeap::kChunkBytes));
   for (void* object : objects) heap.Free(object);
+  EXPECT_TRUE(heap.HasRoom(kMiB));
   EXPECT_NO_THROW(heap.Free(heap.Allocate(kMiB)));
 }
 

@@ -36,6 +36,13 @@ inline void FreeStorage(void* memory, [[maybe_unused]] size_t size) {
 #endif
 }
 
+// False when the next writes would better be refused: the capacity of resident memory is about to
+// be used up. What is left then is for what a single command needs.
+inline bool StorageHasRoom() {
+  constexpr size_t kReserve = 1 << 20;
+  return storage_heap == nullptr || storage_heap->HasRoom(kReserve);
+}
+
 // Has no state, so that containers in resident memory hold nothing that is one program's.
 template <typename T>
 class StorageAllocator {

@@ -198,6 +198,7 @@ class Engine {
  private:
   Output Take(Session& session, std::string& output);
   void Execute(Session& session, absl::Span<const std::string_view> arguments);
+  void ExecuteOne(Session& session, absl::Span<const std::string_view> arguments);
   // A command that did not run: it spoils the transaction.
   void Refuse(Session& session, std::string_view name);
   bool Queue(Session& session, const Command& command, absl::Span<const std::string_view> arguments,
