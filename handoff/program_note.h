@@ -140,10 +140,12 @@ absl::StatusOr<ProgramNote> OwnProgramNote();
   LIVEEXEC_CHECK_NAME_(component);                                           \
   static_assert((fingerprint) > 0 && (fingerprint) < (uint64_t{1} << 62));   \
   [[gnu::used]] static void LIVEEXEC_NOTE_NAME_(__LINE__)() {                \
+    constexpr uint64_t value = (fingerprint);                                \
+    constexpr int high = static_cast<int>(value >> 31);                      \
+    constexpr int low = static_cast<int>(value & 0x7fffffff);                \
     asm volatile(LIVEEXEC_NOTE_TEXT_("resident\\t" component "\\t%c0\\t%c1") \
                  :                                                           \
-                 : "i"(static_cast<int>((fingerprint) >> 31)),               \
-                   "i"(static_cast<int>((fingerprint)&0x7fffffff)));         \
+                 : "i"(high), "i"(low));                                     \
   }                                                                          \
   static_assert(true)
 #define LIVEEXEC_NOTE_NAME_INNER_(line) LiveexecResidentLayout##line
