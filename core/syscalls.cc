@@ -56,6 +56,24 @@ void* Syscalls::Mmap(size_t length, int protection, int flags, int fd, int* erro
   return nullptr;
 }
 
+void* Syscalls::MmapAt(void* address, size_t length, int protection, int flags, int fd,
+                       int* error) {
+  void* got = ::mmap(address, length, protection, flags | MAP_FIXED_NOREPLACE, fd, 0);
+  if (got == address) return got;
+  *error = got == MAP_FAILED ? -errno : -EEXIST;
+  // A sanitizer that wants the place for itself maps elsewhere, as if the address were a hint.
+  if (got != MAP_FAILED) ::munmap(got, length);
+  return nullptr;
+}
+
+int Syscalls::Mprotect(void* address, size_t length, int protection) {
+  return Result(::mprotect(address, length, protection));
+}
+
+int Syscalls::Madvise(void* address, size_t length, int advice) {
+  return Retry([&] { return ::madvise(address, length, advice); });
+}
+
 int Syscalls::Fcntl(int fd, int command, int64_t argument) {
   return Retry([&] { return ::fcntl(fd, command, argument); });
 }

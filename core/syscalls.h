@@ -35,6 +35,10 @@ class Syscalls {
   virtual int64_t Pread(int fd, void* data, size_t size, int64_t offset);
   // Returns MAP_FAILED's cause as -errno through `error` and nullptr.
   virtual void* Mmap(size_t length, int protection, int flags, int fd, int* error);
+  // The same at `address` and nowhere else: -EEXIST when something is mapped there.
+  virtual void* MmapAt(void* address, size_t length, int protection, int flags, int fd, int* error);
+  virtual int Mprotect(void* address, size_t length, int protection);
+  virtual int Madvise(void* address, size_t length, int advice);
   virtual int Fcntl(int fd, int command, int64_t argument);
   virtual int Fstat(int fd, struct stat* result);
   virtual int Open(const char* path, int flags);

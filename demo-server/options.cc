@@ -21,6 +21,13 @@ ParsedOptions ParseOptions(int argc, char** argv, std::string_view version) {
   app.add_option("--control", options.control, "control socket for the liveexec command");
   app.add_option("--upgrade-binary", options.upgrade_binary,
                  "what SIGHUP upgrades to; this program's own path if not given");
+  app.add_flag("--resident,!--heap", options.resident,
+               "keep the data in memory that upgrades hand over as it is (the default), or on the "
+               "heap, which they export and read anew");
+  app.add_option("--resident-capacity", options.resident_capacity,
+                 "address space for the data (such as 8GB); as much as the machine has memory if "
+                 "not given")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -2,6 +2,7 @@
 #ifndef LIVEEXEC_DEMO_SERVER_OPTIONS_H_
 #define LIVEEXEC_DEMO_SERVER_OPTIONS_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,8 +15,10 @@ struct Options {
   std::vector<std::string> bind = {"127.0.0.1"};
   std::string unix_socket;  // empty: none
   int threads = 1;
-  std::string control;         // empty: none
-  std::string upgrade_binary;  // empty: the path that the program was started from
+  std::string control;             // empty: none
+  bool resident = true;            // the key space is in resident memory, else on the heap
+  uint64_t resident_capacity = 0;  // bytes; 0: as much as the machine has
+  std::string upgrade_binary;      // empty: the path that the program was started from
 };
 
 struct ParsedOptions {

@@ -25,6 +25,15 @@ EngineOptions MakeEngineOptions(const StateFormat& format, size_t loops) {
   return options;
 }
 
+ResidentMemoryOptions MemoryOptions(const Options& options, const StateFormat& format) {
+  ResidentMemoryOptions memory;
+  memory.layout = format.data_layout();
+  if (!options.resident) return memory;
+  memory.capacity =
+      options.resident_capacity == 0 ? ResidentMemory::kAsMuchAsThereIs : options.resident_capacity;
+  return memory;
+}
+
 std::string OwnPath() {
   char path[4096];
   const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
@@ -51,7 +60,8 @@ Server::Server(const Options& options, const StateFormat& format, Upgrader& upgr
       upgrader_(upgrader),
       loops_(std::move(loops)),
       engine_(MakeEngineOptions(format, loops_.size()), this),
-      keyspace_(engine_, format_),
+      memory_(MemoryOptions(options, format)),
+      keyspace_(engine_, format_, memory_),
       connections_(std::in_place, ConnectionOptions()) {
   for (size_t i = 0; i < loops_.size(); ++i) {
     shared_.push_back({.engine = &engine_,
@@ -95,6 +105,7 @@ std::unique_ptr<uv::StreamHandler> Server::MakeHandler(uv::Stream& stream) {
 }
 
 absl::Status Server::Start() {
+  LIVEEXEC_RETURN_IF_ERROR(upgrader_.Register(memory_));
   LIVEEXEC_RETURN_IF_ERROR(upgrader_.Register(keyspace_));
   LIVEEXEC_RETURN_IF_ERROR(upgrader_.Register(*connections_));
   if (upgrader_.fresh()) LIVEEXEC_RETURN_IF_ERROR(Listen());

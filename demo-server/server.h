@@ -21,6 +21,7 @@
 #include "demo-server/keyspace_component.h"
 #include "demo-server/options.h"
 #include "demo-server/state/state_format.h"
+#include "handoff/resident_memory.h"
 #include "handoff/upgrader.h"
 #include "handoff/uv/loop_executor.h"
 #include "handoff/uv/stream_server.h"
@@ -62,6 +63,7 @@ class Server final : public EngineHost {
   const std::vector<uv::LoopExecutor*> loops_;
   Engine engine_;
   std::vector<ClientHandler::Shared> shared_;  // by loop
+  ResidentMemory memory_;
   KeyspaceComponent keyspace_;
   std::optional<uv::StreamServer> connections_;  // ends before what its threads use
   uv_timer_t* timer_ = nullptr;                  // deleted by its close callback

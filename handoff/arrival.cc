@@ -125,6 +125,12 @@ class Arrival {
     // Drains the channel: once the custodian has ended, nobody holds a receiving end.
     ::close(inheritance_.channel);
     for (Component* component : program_.components) {
+      (void)GuardedCall("take possession", [&] {
+        component->Committed();
+        return absl::OkStatus();
+      });
+    }
+    for (Component* component : program_.components) {
       (void)GuardedCall("activate", [&] {
         component->Activate();
         return absl::OkStatus();

@@ -21,6 +21,13 @@ Manifest DescribeForManifest(const Program& program, const Attempt& attempt) {
   return manifest;
 }
 
+Successor SuccessorOf(const Attempt& attempt) {
+  Successor successor;
+  if (attempt.candidate.has_value()) successor.note = &attempt.candidate->note;
+  successor.portable_only = attempt.portable_only;
+  return successor;
+}
+
 std::vector<std::string> EnvironmentForNextProgram(const Program& program) {
   auto defaults = DefaultAllowedEnvironment();
   std::vector<std::string> allowed(defaults.begin(), defaults.end());

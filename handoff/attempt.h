@@ -36,6 +36,7 @@ struct Attempt {
 
   // Made by the phases, in their order.
   std::optional<PinnedProgram> candidate;  // Checking
+  bool portable_only = false;              // Checking, Rehearsing: resident memory stays behind
   std::vector<OpenFd> open_fds;            // Checking, and again when precopying is over
   std::unique_ptr<FdInspector> inspector;  // Checking; has seen open_fds
   ImageStamp stamp;                        // Guarding
@@ -49,6 +50,9 @@ struct Attempt {
 // What the manifest says of the program and of this attempt; components and fds are added when they
 // are sealed.
 Manifest DescribeForManifest(const Program& program, const Attempt& attempt);
+
+// Who is to read what is exported.
+Successor SuccessorOf(const Attempt& attempt);
 
 // The environment at boot, as far as the new program may have it.
 std::vector<std::string> EnvironmentForNextProgram(const Program& program);

@@ -75,6 +75,18 @@ absl::Status CheckDenied(Program& program, const std::string& identity) {
                                  "try again in ", wait_ns / kSecondNs + 1, " s"));
 }
 
+// The last time that this very file was started, it had something of its own where resident memory
+// has to be.
+bool AddressWasTaken(Program& program, const std::string& identity) {
+  std::lock_guard lock(program.mutex);
+  const auto& entries = program.journal.entries();
+  for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
+    if (entry->binary_identity != identity) continue;
+    return entry->outcome == Outcome::kRolledBack && entry->code == "E_ADDRESS";
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string IdentityText(const FileIdentity& identity) {
@@ -113,6 +125,10 @@ absl::Status CheckCandidate(Program& program, Attempt& attempt) {
   Downgrades downgrades =
       attempt.request.allow_downgrade ? Downgrades::kAllow : Downgrades::kRefuse;
   LIVEEXEC_RETURN_IF_ERROR(Compare(program.note, candidate->note, downgrades).ToStatus());
+  attempt.portable_only = AddressWasTaken(program, entry.binary_identity);
+  if (attempt.portable_only) {
+    entry.notes.push_back("without resident memory: its address was taken in this binary before");
+  }
   attempt.candidate = *std::move(candidate);
   return absl::OkStatus();
 }

@@ -19,9 +19,26 @@ std::string Range(const ComponentSchema& schema) {
   return absl::StrCat("schemas ", schema.reads_oldest, " to ", schema.writes);
 }
 
-void CompareComponent(const ComponentSchema& running, const ProgramNote& candidate,
+void CompareResident(const ProgramNote& running, const std::string& component,
+                     const ProgramNote& candidate, Compatibility& result) {
+  const bool reads =
+      std::any_of(running.resident_layouts.begin(), running.resident_layouts.end(),
+                  [&](const ResidentLayoutNote& layout) {
+                    return layout.component == component &&
+                           candidate.ReadsResidentLayout(component, layout.fingerprint);
+                  });
+  result.notes.push_back(
+      absl::StrCat("resident memory of component ", component,
+                   reads ? " crosses as it is: the candidate reads its layout"
+                         : " is exported and read anew: the candidate does not read its layout"));
+}
+
+// `memory`: the component is resident memory.
+void CompareComponent(const ComponentSchema& running, bool memory, const ProgramNote& candidate,
                       Compatibility& result) {
   const ComponentSchema* theirs = candidate.FindComponent(running.name);
+  // It is nothing but memory: without it the components whose state is in it export that.
+  if (theirs == nullptr && memory) return;
   if (theirs == nullptr) {
     if (Drops(candidate, running.name)) {
       result.notes.push_back(
@@ -92,7 +109,9 @@ Compatibility Compare(const ProgramNote& running, const ProgramNote& candidate,
     }
   }
   for (const ComponentSchema& component : running.components) {
-    CompareComponent(component, candidate, result);
+    const bool memory = running.HasResidentLayouts(component.name);
+    if (memory) CompareResident(running, component.name, candidate, result);
+    CompareComponent(component, memory, candidate, result);
   }
   for (const ComponentSchema& component : candidate.components) {
     if (running.FindComponent(component.name) == nullptr) {

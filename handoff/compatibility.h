@@ -3,8 +3,9 @@
 // The rules: the same application and framework ABI; a security epoch that is not lower; and for
 // each component of the running program, one in the candidate that reads its schema (reads_oldest
 // <= running.writes <= candidate.writes), or LIVEEXEC_DROPS_COMPONENT. Components that are new in
-// the candidate start fresh. Schema numbers count incompatible changes only: fields added to a
-// Cap'n Proto struct do not change them.
+// the candidate start fresh. Resident memory whose layout the candidate does not read is no reason
+// to refuse: what is in it is exported then. Schema numbers count incompatible changes only: fields
+// added to a Cap'n Proto struct do not change them.
 #ifndef LIVEEXEC_HANDOFF_COMPATIBILITY_H_
 #define LIVEEXEC_HANDOFF_COMPATIBILITY_H_
 

@@ -2,7 +2,10 @@
 
 #include <time.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
+#include "handoff/program_note.h"
 
 namespace liveexec {
 
@@ -23,6 +26,22 @@ absl::Status ExportContext::CarryFd(std::string_view role, uint64_t number, int 
   }
   fds_.push_back({std::string(role), number, fd});
   return absl::OkStatus();
+}
+
+absl::Status ExportContext::LendFd(std::string_view role, uint64_t number, int fd) {
+  absl::Status status = CarryFd(role, number, fd);
+  if (status.ok()) fds_.back().lend = true;
+  return status;
+}
+
+bool ExportContext::SuccessorReads(std::string_view component, uint64_t fingerprint) const {
+  return successor_.note != nullptr && !successor_.portable_only &&
+         successor_.note->ReadsResidentLayout(component, fingerprint);
+}
+
+void ImportContext::NoteProtected(uint64_t begin, uint64_t end) {
+  protected_begin_ = protected_end_ == 0 ? begin : std::min(protected_begin_, begin);
+  protected_end_ = std::max(protected_end_, end);
 }
 
 absl::Status ImportContext::NoRoot() const {

@@ -24,7 +24,7 @@
 //   upgrade, old program:     Precopy, Quiesce, Export, then exec; or, when it is abandoned, Resume
 //                             (if it had come to Quiesce), AbandonPrecopy
 //   upgrade, new program:     Rehydrate (Initialize when the old program had no such component),
-//                             SelfCheck, commit, Activate
+//                             SelfCheck, commit, Committed (of all components), Activate
 //   rehearsal, old program:   Export (between callbacks, without Quiesce: the program serves on)
 //   rehearsal, new program:   Rehydrate onto stand-in fds, SelfCheck; then the process ends
 //
@@ -55,6 +55,16 @@ struct CarriedFd {
   std::string role;     // what it is to its component: "listener", "client"
   uint64_t number = 0;  // which one of that role
   int fd = -1;
+  bool lend = false;  // a rehearsal gets it, opened anew for reading, instead of a stand-in
+};
+
+struct ProgramNote;
+
+// Who is to read what is exported.
+struct Successor {
+  const ProgramNote* note = nullptr;  // borrowed; null: not known, which reads no resident memory
+  bool portable_only = false;         // resident memory failed before: do without
+  bool rehearsal = false;             // it reads a snapshot, in a process of its own
 };
 
 // Where a component writes its image. Lives for one Export call; not thread-safe.
@@ -72,6 +82,21 @@ class ExportContext {
   absl::Status CarryFd(std::string_view role, int fd) { return CarryFd(role, 0, fd); }
   absl::Status CarryFd(std::string_view role, uint64_t number, int fd);
 
+  // The same for a memory file (memfd). A rehearsal gets it too: opened anew, for reading only, so
+  // that neither its content nor its offset can be touched there. Its content may be.
+  absl::Status LendFd(std::string_view role, uint64_t number, int fd);
+
+  // Whether the successor goes on with resident memory of `component` that has the layout
+  // `fingerprint` (LIVEEXEC_RESIDENT_LAYOUT). If not, state that is in it has to be exported.
+  bool SuccessorReads(std::string_view component, uint64_t fingerprint) const;
+
+  // There is nothing for this successor: as if this program did not have the component. The
+  // successor's, if it has one, is initialized.
+  void Omit() { omitted_ = true; }
+
+  // For the journal's notes: what an operator should know, also of a success.
+  void Note(std::string text) { notes_.push_back(std::move(text)); }
+
   // For components with very many records. A snapshot for a rehearsal may take only a slice of the
   // loop's time: ask between records, and once this is true leave the rest out, at a record's
   // border (an orphaned list that is truncated before it is adopted does it). Always false in the
@@ -87,13 +112,19 @@ class ExportContext {
   const std::vector<CarriedFd>& fds() const { return fds_; }
   // CLOCK_MONOTONIC; 0: no limit.
   void set_slice_end_ns(int64_t end_ns) { slice_end_ns_ = end_ns; }
+  void set_successor(const Successor& successor) { successor_ = successor; }
   // True when a component left records out.
   bool sampled() const { return slice_spent_; }
+  bool omitted() const { return omitted_; }
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   int64_t slice_end_ns_ = 0;
   uint32_t slice_asked_ = 0;
   bool slice_spent_ = false;
+  bool omitted_ = false;
+  Successor successor_;
+  std::vector<std::string> notes_;
   capnp::MallocMessageBuilder message_;
   bool has_root_ = false;
   std::vector<CarriedFd> fds_;
@@ -147,6 +178,13 @@ class ImportContext {
   // and the process ends after SelfCheck. Most components need not care.
   bool rehearsal() const { return rehearsal_; }
 
+  // For memory that nobody may write before the commit: notes where it is, so that the operator is
+  // told when somebody did. Addresses; any number of ranges.
+  void NoteProtected(uint64_t begin, uint64_t end);
+  // For the framework: the smallest range that has them all; empty when there are none.
+  uint64_t protected_begin() const { return protected_begin_; }
+  uint64_t protected_end() const { return protected_end_; }
+
  private:
   absl::Status NoRoot() const;
 
@@ -155,6 +193,8 @@ class ImportContext {
   capnp::MessageReader* message_;
   FdSource* fds_;
   bool rehearsal_;
+  uint64_t protected_begin_ = 0;
+  uint64_t protected_end_ = 0;
 };
 
 class Component {
@@ -186,6 +226,9 @@ class Component {
   virtual absl::Status Rehydrate(ImportContext& context) = 0;
   // The application's own check of what it rehydrated; an error rolls the upgrade back.
   virtual absl::Status SelfCheck() { return absl::OkStatus(); }
+  // Committed, and no component is active yet: take possession of what was handed over. It must not
+  // fail. Not in a fresh start.
+  virtual void Committed() {}
   // Committed, or started fresh: serve.
   virtual void Activate() {}
 };

@@ -74,6 +74,12 @@ struct Program {
   components @4 :List(Component);
   droppedComponents @5 :List(Text);
   buildId @6 :Text;
+  residentLayouts @7 :List(ResidentLayout);
+}
+
+struct ResidentLayout {
+  component @0 :Text;
+  fingerprint @1 :UInt64;
 }
 
 struct Status {

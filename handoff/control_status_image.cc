@@ -27,6 +27,11 @@ void ProgramToImage(const ProgramNote& note, control::Program::Builder image) {
   for (unsigned i = 0; i < note.dropped_components.size(); ++i) {
     dropped.set(i, AsText(note.dropped_components[i]));
   }
+  auto layouts = image.initResidentLayouts(static_cast<unsigned>(note.resident_layouts.size()));
+  for (unsigned i = 0; i < note.resident_layouts.size(); ++i) {
+    layouts[i].setComponent(AsText(note.resident_layouts[i].component));
+    layouts[i].setFingerprint(note.resident_layouts[i].fingerprint);
+  }
 }
 
 ProgramNote ProgramFromImage(control::Program::Reader image) {
@@ -42,6 +47,9 @@ ProgramNote ProgramFromImage(control::Program::Reader image) {
   }
   for (capnp::Text::Reader name : image.getDroppedComponents()) {
     note.dropped_components.push_back(AsString(name));
+  }
+  for (control::ResidentLayout::Reader layout : image.getResidentLayouts()) {
+    note.resident_layouts.push_back({AsString(layout.getComponent()), layout.getFingerprint()});
   }
   return note;
 }

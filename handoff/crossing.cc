@@ -25,7 +25,9 @@ class Blackout {
     LIVEEXEC_RETURN_IF_ERROR(Quiesce());
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kExporting));
     Exporter exporter(program_.syscalls, *attempt_.inspector, program_.note);
-    LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, exporter.Export(program_.components));
+    LIVEEXEC_ASSIGN_OR_RETURN(Exported exported,
+                              exporter.Export(program_.components, SuccessorOf(attempt_)));
+    for (std::string& note : exported.notes) attempt_.entry.notes.push_back(std::move(note));
     LIVEEXEC_RETURN_IF_ERROR(RefuseChannel(exported));
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kSealing));
     attempt_.entry.fds_left_behind = LeftBehind(attempt_.open_fds, exported.fds, kMaxLeftBehind);

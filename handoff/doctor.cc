@@ -72,7 +72,9 @@ class Examination {
 
   absl::Status ExamineFds() {
     FdInspector inspector(program_.syscalls);
-    LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, TakeSnapshot(program_, inspector, caller_));
+    const Successor itself{.note = &program_.note};
+    LIVEEXEC_ASSIGN_OR_RETURN(Exported exported,
+                              TakeSnapshot(program_, inspector, itself, caller_));
     LIVEEXEC_ASSIGN_OR_RETURN(open_, ListOpenFds(program_.syscalls, inspector));
     absl::flat_hash_map<int, std::string> roles;
     for (size_t i = 0; i < exported.fds.size(); ++i) {

@@ -1,5 +1,8 @@
 #include "handoff/exporter.h"
 
+#include <errno.h>
+#include <fcntl.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -33,25 +36,30 @@ absl::Status CheckUnique(const std::string& component, const std::vector<Carried
 }  // namespace
 
 absl::StatusOr<Exported> Exporter::Export(absl::Span<Component* const> components,
-                                          int64_t slice_end_ns) {
+                                          const Successor& successor, int64_t slice_end_ns) {
   Exported exported;
   for (Component* component : components) {
-    LIVEEXEC_RETURN_IF_ERROR(WithCode(ExportOne(*component, slice_end_ns, exported), "E_EXPORT"));
+    LIVEEXEC_RETURN_IF_ERROR(
+        WithCode(ExportOne(*component, successor, slice_end_ns, exported), "E_EXPORT"));
   }
   return exported;
 }
 
-absl::Status Exporter::ExportOne(Component& component, int64_t slice_end_ns, Exported& exported) {
+absl::Status Exporter::ExportOne(Component& component, const Successor& successor,
+                                 int64_t slice_end_ns, Exported& exported) {
   Exported::Part part;
   part.name = std::string(component.name());
   const ComponentSchema* schema = note_.FindComponent(part.name);
   if (schema != nullptr) part.schema_version = schema->writes;
   part.context = std::make_unique<ExportContext>();
   part.context->set_slice_end_ns(slice_end_ns);
+  part.context->set_successor(successor);
   LIVEEXEC_RETURN_IF_ERROR(GuardedCall(absl::StrCat("export component ", part.name),
                                        [&] { return component.Export(*part.context); }));
+  for (const std::string& note : part.context->notes()) exported.notes.push_back(note);
+  if (part.context->omitted()) return absl::OkStatus();
   size_t first = exported.entries.size();
-  LIVEEXEC_RETURN_IF_ERROR(AddFds(part.name, *part.context, exported));
+  LIVEEXEC_RETURN_IF_ERROR(AddFds(part.name, *part.context, successor, exported));
   // A rehearsal gets stand-ins, on which nothing is locked.
   if (slice_end_ns == 0) LIVEEXEC_RETURN_IF_ERROR(AddLocks(part.name, first, exported));
   exported.parts.push_back(std::move(part));
@@ -59,7 +67,7 @@ absl::Status Exporter::ExportOne(Component& component, int64_t slice_end_ns, Exp
 }
 
 absl::Status Exporter::AddFds(const std::string& name, const ExportContext& context,
-                              Exported& exported) {
+                              const Successor& successor, Exported& exported) {
   LIVEEXEC_RETURN_IF_ERROR(CheckUnique(name, context.fds()));
   exported.entries.reserve(exported.entries.size() + context.fds().size());
   FdKind before = FdKind::kUnknown;
@@ -81,7 +89,25 @@ absl::Status Exporter::AddFds(const std::string& name, const ExportContext& cont
     exported.entries.push_back(
         {.component = name, .role = carried.role, .number = carried.number, .identity = *identity});
     exported.fds.push_back(carried.fd);
+    if (!carried.lend || !successor.rehearsal) continue;
+    exported.entries.back().lent = true;
+    LIVEEXEC_RETURN_IF_ERROR(Lend(exported.entries.back(), carried.fd, exported));
   }
+  return absl::OkStatus();
+}
+
+// A duplicate would share the open file, and with it the right to write.
+absl::Status Exporter::Lend(const FdEntry& entry, int fd, Exported& exported) {
+  const std::string path = absl::StrCat("/proc/self/fd/", fd);
+  UniqueFd lent(entry.identity.kind == FdKind::kMemfd
+                    ? syscalls_.Open(path.c_str(), O_RDONLY | O_CLOEXEC)
+                    : -EINVAL);
+  if (!lent) {
+    return WithCode(ErrnoError(-lent.get(), absl::StrCat("lend ", entry.component, "/", entry.role,
+                                                         "/", entry.number, " to a rehearsal")),
+                    "E_FD");
+  }
+  exported.lent.push_back(std::move(lent));
   return absl::OkStatus();
 }
 
@@ -139,6 +165,7 @@ absl::StatusOr<Sealed> Exporter::Seal(Exported exported, const ImageStamp& stamp
   sealed.manifest = *std::move(written);
   LIVEEXEC_RETURN_IF_ERROR(ReadBack(sealed, stamp));
   sealed.fds = std::move(exported.fds);
+  sealed.lent = std::move(exported.lent);
   return sealed;
 }
 

@@ -35,15 +35,18 @@ struct Exported {
   };
   std::vector<Part> parts;
   std::vector<FdEntry> entries;
-  std::vector<int> fds;         // as entries; borrowed from the components
-  std::vector<FileLock> locks;  // on them; none in a snapshot for a rehearsal
+  std::vector<int> fds;            // as entries; borrowed from the components
+  std::vector<FileLock> locks;     // on them; none in a snapshot for a rehearsal
+  std::vector<UniqueFd> lent;      // for a rehearsal: of those entries that are lent, in order
+  std::vector<std::string> notes;  // for the journal
 };
 
 // What is in sealed memfds now.
 struct Sealed {
   std::vector<WrittenImage> images;  // of those components that wrote one, in order
   WrittenImage manifest;
-  std::vector<int> fds;  // borrowed
+  std::vector<int> fds;        // borrowed
+  std::vector<UniqueFd> lent;  // see Exported
   uint64_t state_bytes = 0;
 };
 
@@ -63,11 +66,11 @@ class Exporter {
       : syscalls_(syscalls), inspector_(inspector), note_(note) {}
 
   // Calls Export on each. E_EXPORT: one failed; E_EXCEPTION: one threw. E_FD: an fd cannot be
-  // carried, or two have the same role and number. E_LOCK: a file has too many POSIX locks;
+  // carried or lent, or two have the same role and number. E_LOCK: a file has too many POSIX locks;
   // E_MEMORY: they cannot be listed. With a `slice_end_ns` (CLOCK_MONOTONIC) it is a snapshot for a
   // rehearsal, which may leave records out.
   absl::StatusOr<Exported> Export(absl::Span<Component* const> components,
-                                  int64_t slice_end_ns = 0);
+                                  const Successor& successor = {}, int64_t slice_end_ns = 0);
 
   // Writes and seals the images, completes `manifest` (components, fds, sizes in its `current`) and
   // seals it; then reads everything back. E_MEMORY; E_SEAL, E_IMAGE or E_CHECKSUM when what can be
@@ -78,10 +81,13 @@ class Exporter {
   absl::StatusOr<Sent> Send(Sealed sealed, FdChannelEnds channel, int recorder, int own_program);
 
  private:
-  absl::Status ExportOne(Component& component, int64_t slice_end_ns, Exported& exported);
+  absl::Status ExportOne(Component& component, const Successor& successor, int64_t slice_end_ns,
+                         Exported& exported);
   absl::Status ReadBack(const Sealed& sealed, const ImageStamp& stamp);
   absl::Status AddLocks(const std::string& name, size_t first, Exported& exported);
-  absl::Status AddFds(const std::string& name, const ExportContext& context, Exported& exported);
+  absl::Status AddFds(const std::string& name, const ExportContext& context,
+                      const Successor& successor, Exported& exported);
+  absl::Status Lend(const FdEntry& entry, int fd, Exported& exported);
 
   Syscalls& syscalls_;
   FdInspector& inspector_;

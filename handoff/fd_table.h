@@ -59,6 +59,7 @@ struct FdEntry {
   std::string role;
   uint64_t number = 0;
   FdIdentity identity;
+  bool lent = false;  // a rehearsal has it, for reading
 };
 
 // True for kinds that share one inode, so that device and inode do not tell them apart: eventfd,

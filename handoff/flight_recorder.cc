@@ -89,6 +89,13 @@ int64_t FlightRecorder::PhaseStart(Phase phase) const {
 
 void FlightRecorder::NoteComponent(std::string_view name) { CopyText(name, record_->component); }
 
+void FlightRecorder::NoteProtected(uint64_t begin, uint64_t end) {
+  if (begin >= end) return;
+  const bool first = record_->protected_end == 0;
+  record_->protected_begin = first ? begin : std::min(record_->protected_begin, begin);
+  record_->protected_end = std::max(record_->protected_end, end);
+}
+
 void FlightRecorder::NoteFailure(FailureKind kind, std::string_view code,
                                  std::string_view message) {
   CopyText(code, record_->code);
@@ -104,6 +111,10 @@ FlightReport FlightRecorder::Report() const {
   report.signal = record_->signal;
   report.address = record_->address;
   report.instruction = record_->instruction;
+  // The page was there, and the access not allowed: reading is.
+  report.early_write = record_->signal == SIGSEGV && record_->signal_code == SEGV_ACCERR &&
+                       report.address >= record_->protected_begin &&
+                       report.address < record_->protected_end;
   report.component = BoundedText(record_->component);
   report.code = BoundedText(record_->code);
   report.message = BoundedText(record_->message);
@@ -116,7 +127,7 @@ std::string FlightReport::Code() const {
     case FailureKind::kStatus:
       return "E_INTERNAL";
     case FailureKind::kSignal:
-      return "E_CRASH";
+      return early_write ? "E_EARLY" : "E_CRASH";
     case FailureKind::kDeadline:
       return "E_TIMEOUT";
     case FailureKind::kExit:
@@ -135,8 +146,10 @@ std::string FlightReport::Sentence() const {
       return absl::StrCat("the new program refused", where, ": ", message);
     case FailureKind::kSignal: {
       const char* name = sigabbrev_np(signal);
-      std::string text = absl::StrCat("the new program crashed", where, ": SIG",
-                                      name != nullptr ? name : absl::StrCat(signal));
+      std::string text =
+          absl::StrCat(early_write ? "the new program wrote to resident memory before the commit"
+                                   : "the new program crashed",
+                       where, ": SIG", name != nullptr ? name : absl::StrCat(signal));
       if (signal == SIGSEGV || signal == SIGBUS) {
         absl::StrAppend(&text, " at address 0x", absl::Hex(address));
       }

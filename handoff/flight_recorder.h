@@ -51,6 +51,8 @@ struct FlightRecord {
   uint64_t sealed;                      // 1: the channel is full, there is something to start from
   int32_t custodian_pid;                // 0: there is none
   uint64_t rehearsal_accepted;          // 1: the candidate rebuilt everything and checked itself
+  uint64_t protected_begin;             // addresses: what nobody may write before the commit is
+  uint64_t protected_end;               // between them; 0: there is nothing
 };
 
 // What a record says, copied out and bounded.
@@ -60,6 +62,7 @@ struct FlightReport {
   int signal = 0;
   uint64_t address = 0;
   uint64_t instruction = 0;
+  bool early_write = false;  // to resident memory
   std::string component;
   std::string code;
   std::string message;
@@ -87,6 +90,8 @@ class FlightRecorder {
   // Notes the phase and when it began, the first time that it does.
   void NotePhase(Phase phase);
   void NoteComponent(std::string_view name);
+  // Widens the range of what nobody may write before the commit; an empty one changes nothing.
+  void NoteProtected(uint64_t begin, uint64_t end);
   void NoteFailure(FailureKind kind, std::string_view code, std::string_view message);
 
   FlightReport Report() const;

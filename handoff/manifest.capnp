@@ -45,6 +45,7 @@ struct Manifest {
     device @3 :UInt64;
     inode @4 :UInt64;
     socketCookie @5 :UInt64;
+    lent @6 :Bool;        # for a rehearsal: it is in the channel, read-only
   }
 
   struct Lock {

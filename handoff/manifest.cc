@@ -100,6 +100,7 @@ void WriteFds(const std::vector<FdEntry>& fds, image::Manifest::Builder builder)
     fd.setDevice(entry.identity.device);
     fd.setInode(entry.identity.inode);
     fd.setSocketCookie(entry.identity.socket_cookie);
+    fd.setLent(entry.lent);
   }
   auto roles = builder.initRoles(static_cast<uint32_t>(first_of_role.size()));
   for (uint32_t i = 0; i < first_of_role.size(); ++i) {
@@ -136,7 +137,8 @@ absl::Status ReadFds(image::Manifest::Reader reader, std::vector<FdEntry>& fds) 
                    .identity = {.kind = static_cast<FdKind>(fd.getKind()),
                                 .device = fd.getDevice(),
                                 .inode = fd.getInode(),
-                                .socket_cookie = fd.getSocketCookie()}});
+                                .socket_cookie = fd.getSocketCookie()},
+                   .lent = fd.getLent()});
   }
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "handoff/budgets.h"
 #include "handoff/candidate.h"
@@ -80,7 +81,14 @@ absl::Status Prepare(Program& program, Attempt& attempt, const PhaseObserver& ob
   LIVEEXEC_RETURN_IF_ERROR(Check(program, attempt));
   enter(Phase::kRehearsing);
   if (program.options.rehearse) {
-    LIVEEXEC_RETURN_IF_ERROR(WithCode(Rehearse(program, attempt), "E_REHEARSAL"));
+    absl::Status status = Rehearse(program, attempt);
+    if (CodeOf(status) == "E_ADDRESS" && !attempt.portable_only) {
+      attempt.portable_only = true;
+      attempt.entry.notes.push_back(
+          absl::StrCat("without resident memory: ", std::string(status.message())));
+      status = Rehearse(program, attempt);
+    }
+    LIVEEXEC_RETURN_IF_ERROR(WithCode(status, "E_REHEARSAL"));
   }
   enter(Phase::kGuarding);
   return WithCode(Guard(program, attempt), "E_GUARD");

@@ -84,6 +84,24 @@ absl::Status ParseEpoch(const Fields& fields, ProgramNote& note) {
   return absl::OkStatus();
 }
 
+absl::Status ParseResident(const Fields& fields, ProgramNote& note) {
+  ResidentLayoutNote layout;
+  uint64_t high = 0;
+  uint64_t low = 0;
+  constexpr uint64_t kLimit = uint64_t{1} << 31;
+  if (fields.size() < 4 || !IsNoteName(Std(fields[1])) || !ParseNumber(fields[2], high) ||
+      !ParseNumber(fields[3], low) || high >= kLimit || low >= kLimit) {
+    return Malformed("resident needs a component's name and the halves of a fingerprint");
+  }
+  layout.fingerprint = high << 31 | low;
+  if (note.resident_layouts.size() >= kMaxComponents) {
+    return Malformed("more than 256 resident layouts");
+  }
+  layout.component = std::string(fields[1]);
+  note.resident_layouts.push_back(std::move(layout));
+  return absl::OkStatus();
+}
+
 void AddBuildId(std::string_view description, ProgramNote& note) {
   if (description.empty() || description.size() > kMaxBuildId || !note.build_id.empty()) return;
   constexpr char kDigits[] = "0123456789abcdef";
@@ -134,6 +152,19 @@ const ComponentSchema* ProgramNote::FindComponent(std::string_view name) const {
   return nullptr;
 }
 
+bool ProgramNote::HasResidentLayouts(std::string_view component) const {
+  return std::any_of(
+      resident_layouts.begin(), resident_layouts.end(),
+      [&](const ResidentLayoutNote& layout) { return layout.component == component; });
+}
+
+bool ProgramNote::ReadsResidentLayout(std::string_view component, uint64_t fingerprint) const {
+  return std::any_of(resident_layouts.begin(), resident_layouts.end(),
+                     [&](const ResidentLayoutNote& layout) {
+                       return layout.component == component && layout.fingerprint == fingerprint;
+                     });
+}
+
 absl::Status ParseNote(std::string_view description, ProgramNote& note) {
   constexpr size_t kMaxDescription = 1024;
   if (description.size() > kMaxDescription) return Malformed("longer than 1024 bytes");
@@ -144,6 +175,7 @@ absl::Status ParseNote(std::string_view description, ProgramNote& note) {
   if (fields[0] == "component") return ParseComponent(fields, note);
   if (fields[0] == "drops") return ParseDrops(fields, note);
   if (fields[0] == "epoch") return ParseEpoch(fields, note);
+  if (fields[0] == "resident") return ParseResident(fields, note);
   return absl::OkStatus();
 }
 

@@ -4,13 +4,14 @@
 //   LIVEEXEC_COMPONENT("keyspace", 2, 1);          // once each: writes schema 2, reads 1 to 2
 //   LIVEEXEC_DROPS_COMPONENT("statistics");        // accepts, and ignores, this one's state
 //   LIVEEXEC_SECURITY_EPOCH(3);                    // hands over to no lower epoch
+//   LIVEEXEC_RESIDENT_LAYOUT("memory", kLayout);   // reads resident memory of that layout
 //
 // Each expands to one ELF note of owner "liveexec" in the allocated section .note.liveexec, at
 // namespace scope of any source file that is linked into the program: of a static library only
 // those files are which define something that the program uses, so a component's note belongs
 // beside its functions. Names and versions are checked by the compiler; numbers are decimal
-// literals. A note's description is text: fields separated by '\t', the first of which names the
-// kind. The format is in docs/protocol.md.
+// literals, but a layout is a constant that the compiler computes. A note's description is text:
+// fields separated by '\t', the first of which names the kind. The format is in docs/protocol.md.
 #ifndef LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_
 #define LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_
 
@@ -57,6 +58,12 @@ struct ComponentSchema {
   uint32_t reads_oldest = 0;  // Rehydrate reads reads_oldest to writes
 };
 
+// Resident memory that the program can go on with: see core/resident_region.h, ResidentLayout.
+struct ResidentLayoutNote {
+  std::string component;
+  uint64_t fingerprint = 0;
+};
+
 // The notes of one program.
 struct ProgramNote {
   std::string application;
@@ -65,9 +72,12 @@ struct ProgramNote {
   uint64_t security_epoch = 0;
   std::vector<ComponentSchema> components;
   std::vector<std::string> dropped_components;
+  std::vector<ResidentLayoutNote> resident_layouts;
   std::string build_id;  // of the GNU build-id note, lower-case hexadecimal; may be empty
 
   const ComponentSchema* FindComponent(std::string_view name) const;
+  bool HasResidentLayouts(std::string_view component) const;
+  bool ReadsResidentLayout(std::string_view component, uint64_t fingerprint) const;
 };
 
 // Adds one note's description to `note`. InvalidArgument for malformed text: nothing is assumed of
@@ -92,18 +102,19 @@ absl::StatusOr<ProgramNote> OwnProgramNote();
 
 // One note. `text` is a sequence of string literals for the assembler. GNU ld and lld keep SHT_NOTE
 // sections under --gc-sections. Numeric labels may be defined many times in one file.
-#define LIVEEXEC_NOTE_(text)                      \
-  asm(".pushsection .note.liveexec,\"a\",@note\n" \
-      ".balign 4\n"                               \
-      ".long 9\n"                                 \
-      ".long 992f-991f\n"                         \
-      ".long 1\n"                                 \
-      ".asciz \"liveexec\"\n"                     \
-      ".balign 4\n"                               \
-      "991: .ascii \"" text                       \
-      "\"\n"                                      \
-      "992: .balign 4\n"                          \
-      ".popsection")
+#define LIVEEXEC_NOTE_(text) asm(LIVEEXEC_NOTE_TEXT_(text))
+#define LIVEEXEC_NOTE_TEXT_(text)             \
+  ".pushsection .note.liveexec,\"a\",@note\n" \
+  ".balign 4\n"                               \
+  ".long 9\n"                                 \
+  ".long 992f-991f\n"                         \
+  ".long 1\n"                                 \
+  ".asciz \"liveexec\"\n"                     \
+  ".balign 4\n"                               \
+  "991: .ascii \"" text                       \
+  "\"\n"                                      \
+  "992: .balign 4\n"                          \
+  ".popsection"
 
 #define LIVEEXEC_CHECK_NAME_(name) \
   static_assert(::liveexec::IsNoteName(name), "a liveexec name is 1 to 64 of [a-z0-9_-]")
@@ -122,6 +133,23 @@ absl::StatusOr<ProgramNote> OwnProgramNote();
 #define LIVEEXEC_DROPS_COMPONENT(name) \
   LIVEEXEC_CHECK_NAME_(name);          \
   LIVEEXEC_NOTE_("drops\\t" name)
+// `fingerprint`: a constant expression below 2^62, written as two numbers below 2^31, which is what
+// the compilers print without an adornment. In a function that nobody calls, because only there the
+// assembler gets values that the compiler has computed.
+#define LIVEEXEC_RESIDENT_LAYOUT(component, fingerprint)                     \
+  LIVEEXEC_CHECK_NAME_(component);                                           \
+  static_assert((fingerprint) > 0 && (fingerprint) < (uint64_t{1} << 62));   \
+  [[gnu::used]] static void LIVEEXEC_NOTE_NAME_(__LINE__)() {                \
+    constexpr uint64_t value = (fingerprint);                                \
+    constexpr int high = static_cast<int>(value >> 31);                      \
+    constexpr int low = static_cast<int>(value & 0x7fffffff);                \
+    asm volatile(LIVEEXEC_NOTE_TEXT_("resident\\t" component "\\t%c0\\t%c1") \
+                 :                                                           \
+                 : "i"(high), "i"(low));                                     \
+  }                                                                          \
+  static_assert(true)
+#define LIVEEXEC_NOTE_NAME_INNER_(line) LiveexecResidentLayout##line
+#define LIVEEXEC_NOTE_NAME_(line) LIVEEXEC_NOTE_NAME_INNER_(line)
 #define LIVEEXEC_SECURITY_EPOCH(epoch) LIVEEXEC_NOTE_("epoch\\t" LIVEEXEC_STRINGIFY_(epoch))
 
 #endif  // LIVEEXEC_HANDOFF_PROGRAM_NOTE_H_

@@ -91,8 +91,12 @@ absl::StatusOr<Received> Receiver::Receive() {
   auto has_image = [](const ComponentRecord& component) { return component.has_image; };
   size_t images = static_cast<size_t>(
       std::count_if(manifest.components.begin(), manifest.components.end(), has_image));
-  // A rehearsal gets the state alone: it must not touch the server's own fds.
-  size_t fds = inheritance_.mode == StartMode::kRehearsal ? 0 : manifest.fds.size();
+  for (size_t i = 0; i < manifest.fds.size(); ++i) {
+    // A rehearsal gets none of the server's own fds, but for those that it is lent for reading.
+    if (inheritance_.mode == StartMode::kRehearsal && !manifest.fds[i].lent) continue;
+    received.entries.push_back(i);
+  }
+  const size_t fds = received.entries.size();
   LIVEEXEC_ASSIGN_OR_RETURN(std::vector<UniqueFd> all, PeekAll(1, images + fds));
   auto middle = all.begin() + static_cast<std::ptrdiff_t>(images);
   received.image_fds.assign(std::make_move_iterator(all.begin()), std::make_move_iterator(middle));
@@ -103,12 +107,14 @@ absl::StatusOr<Received> Receiver::Receive() {
 
 absl::Status Receiver::CheckFds(const Received& received) {
   FdInspector inspector(syscalls_);
-  const std::vector<FdEntry>& entries = received.manifest.fds;
+  const auto entry_of = [&](size_t i) -> const FdEntry& {
+    return received.manifest.fds[received.entries[i]];
+  };
   const auto same_kind = [&](size_t i, size_t j) {
-    return j < entries.size() && entries[i].identity.kind == entries[j].identity.kind;
+    return j < received.fds.size() && entry_of(i).identity.kind == entry_of(j).identity.kind;
   };
   for (size_t i = 0; i < received.fds.size(); ++i) {
-    const FdEntry& entry = entries[i];
+    const FdEntry& entry = entry_of(i);
     // The channel keeps its order, so fds of one kind that were displaced, or other ones among
     // them, show at the ends of their row.
     const bool within_row = same_kind(i, i - 1) && same_kind(i, i + 1);
@@ -167,6 +173,7 @@ absl::Status RehydrateAll(absl::Span<Component* const> components, Verified& ver
       ImportContext context(name, record->schema_version, message, &fds, rehearsal);
       status = GuardedCall(absl::StrCat("rehydrate component ", name),
                            [&] { return component->Rehydrate(context); });
+      verified.recorder.NoteProtected(context.protected_begin(), context.protected_end());
     }
     if (!status.ok()) return WithCode(status, "E_REHYDRATE");
   }

@@ -32,7 +32,8 @@ struct Received {
   FlightRecorder recorder;
   UniqueFd old_program;             // O_PATH
   std::vector<UniqueFd> image_fds;  // of components with an image, in order
-  std::vector<UniqueFd> fds;        // as manifest.fds; empty in a rehearsal
+  std::vector<size_t> entries;      // which of manifest.fds came: all, or those lent to a rehearsal
+  std::vector<UniqueFd> fds;        // as entries
 };
 
 // The same with every image verified and mapped.

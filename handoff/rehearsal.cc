@@ -40,7 +40,8 @@ absl::Status Verdict(int status, FlightRecorder& recorder, const std::string& ou
     return absl::OkStatus();
   }
   if (report.failure == FailureKind::kStatus) {
-    bool own_code = report.code == "E_SCHEMA" || report.code == "E_APP" || report.code == "E_ABI";
+    bool own_code = report.code == "E_SCHEMA" || report.code == "E_APP" || report.code == "E_ABI" ||
+                    report.code == "E_ADDRESS";
     return Refusal(own_code ? report.code : "E_REHEARSAL", report.message, "");
   }
   std::string where;
@@ -59,7 +60,11 @@ absl::Status Verdict(int status, FlightRecorder& recorder, const std::string& ou
 
 absl::Status Rehearse(Program& program, Attempt& attempt) {
   int64_t snapshot_start_ns = MonotonicNs();
-  LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, TakeSnapshot(program, *attempt.inspector));
+  Successor successor = SuccessorOf(attempt);
+  successor.rehearsal = true;
+  LIVEEXEC_ASSIGN_OR_RETURN(Exported exported,
+                            TakeSnapshot(program, *attempt.inspector, successor));
+  for (std::string& note : exported.notes) attempt.entry.notes.push_back(std::move(note));
   for (const Exported::Part& part : exported.parts) {
     if (!part.context->sampled()) continue;
     attempt.entry.notes.push_back(absl::StrCat("only a part of component ", part.name,
@@ -78,6 +83,7 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
                                                          DescribeForManifest(program, attempt)));
   LIVEEXEC_RETURN_IF_ERROR(CheckMemoryBudget(sealed.state_bytes));
   sealed.fds.clear();  // Never the server's own.
+  for (const UniqueFd& fd : sealed.lent) sealed.fds.push_back(fd.get());
   LIVEEXEC_ASSIGN_OR_RETURN(FdChannelEnds channel, CreateFdChannel(program.syscalls));
   LIVEEXEC_ASSIGN_OR_RETURN(FlightRecorder recorder, FlightRecorder::Create(program.syscalls));
   LIVEEXEC_ASSIGN_OR_RETURN(Sent sent, exporter.Send(std::move(sealed), std::move(channel),

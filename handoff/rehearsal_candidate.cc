@@ -25,7 +25,7 @@ absl::Status Play(Program& program, const Inheritance& inheritance,
   early.NotePhase(Phase::kVerifying);
   LIVEEXEC_ASSIGN_OR_RETURN(verified, receiver.Verify(std::move(received), program.note));
   early.NotePhase(Phase::kRehydrating);
-  StandInFds stand_ins(std::move(verified->manifest.fds));
+  StandInFds stand_ins(std::move(verified->manifest.fds), std::move(verified->fds));
   LIVEEXEC_RETURN_IF_ERROR(RehydrateAll(program.components, *verified, stand_ins, true));
   early.NotePhase(Phase::kSelfChecking);
   return SelfCheckAll(program.components, verified->recorder);

@@ -26,26 +26,28 @@ struct Job {
   std::optional<absl::StatusOr<Exported>> result;
 };
 
-absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector, Executor* caller) {
+absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
+                                      const Successor& successor, Executor* caller) {
   absl::Status parked =
       program.parking.Park(Parking::For::kSnapshot, program.options.quiesce_deadline, caller);
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
   int64_t slice_ns = absl::ToInt64Nanoseconds(std::min(program.options.rehearsal_slice, kLongest));
   Exporter exporter(program.syscalls, inspector, program.note);
-  auto exported = exporter.Export(program.components, MonotonicNs() + slice_ns);
+  auto exported = exporter.Export(program.components, successor, MonotonicNs() + slice_ns);
   program.parking.Release();
   return exported;
 }
 
 }  // namespace
 
-absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector, Executor* caller) {
+absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
+                                      const Successor& successor, Executor* caller) {
   auto job = std::make_shared<Job>();
-  program.main.Post([job, &program, &inspector, caller] {
+  program.main.Post([job, &program, &inspector, successor, caller] {
     std::lock_guard lock(job->mutex);
     // Once it is given up, what the references refer to may be gone.
     if (job->given_up) return;
-    job->result = ExportOnMain(program, inspector, caller);
+    job->result = ExportOnMain(program, inspector, successor, caller);
     job->done.notify_all();
   });
   std::unique_lock lock(job->mutex);

@@ -15,7 +15,7 @@ namespace liveexec {
 // that is one of the registered threads names itself, as it waits and so cannot be parked.
 // E_QUIESCE: it could not be taken in time.
 absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
-                                      Executor* caller = nullptr);
+                                      const Successor& successor, Executor* caller = nullptr);
 
 }  // namespace liveexec
 

@@ -169,9 +169,11 @@ absl::StatusOr<UniqueFd> MakeStandIn(FdKind kind, bool with_peer, std::vector<Un
   return fd;
 }
 
-StandInFds::StandInFds(std::vector<FdEntry> entries)
+StandInFds::StandInFds(std::vector<FdEntry> entries, std::vector<UniqueFd> lent)
     : entries_(std::move(entries)), taken_(entries_.size()) {
+  size_t next = 0;
   for (size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].lent && next < lent.size()) lent_[i] = std::move(lent[next++]);
     roles_[RoleKey(entries_[i].component, entries_[i].role)].push_back(i);
   }
   for (auto& [role, indexes] : roles_) {
@@ -193,6 +195,7 @@ absl::StatusOr<UniqueFd> StandInFds::Take(std::string_view component, std::strin
         return absl::FailedPreconditionError(absl::StrCat("fd ", name(), " was taken before"));
       }
       taken_[*index] = true;
+      if (auto own = lent_.find(*index); own != lent_.end()) return std::move(own->second);
       return MakeStandIn(entries_[*index].identity.kind, connected_++ < kMaxConnected, peers_);
     }
   }

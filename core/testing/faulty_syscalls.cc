@@ -74,6 +74,23 @@ void* FaultySyscalls::Mmap(size_t length, int protection, int flags, int fd, int
   return Syscalls::Mmap(length, protection, flags, fd, error);
 }
 
+void* FaultySyscalls::MmapAt(void* address, size_t length, int protection, int flags, int fd,
+                             int* error) {
+  if (int failure = Count("MmapAt"); failure != 0) {
+    *error = -failure;
+    return nullptr;
+  }
+  return Syscalls::MmapAt(address, length, protection, flags, fd, error);
+}
+
+int FaultySyscalls::Mprotect(void* address, size_t length, int protection) {
+  return Pass("Mprotect", [&] { return Syscalls::Mprotect(address, length, protection); });
+}
+
+int FaultySyscalls::Madvise(void* address, size_t length, int advice) {
+  return Pass("Madvise", [&] { return Syscalls::Madvise(address, length, advice); });
+}
+
 int FaultySyscalls::Fcntl(int fd, int command, int64_t argument) {
   return Pass("Fcntl", [&] { return Syscalls::Fcntl(fd, command, argument); });
 }

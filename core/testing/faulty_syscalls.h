@@ -47,6 +47,10 @@ class FaultySyscalls : public Syscalls {
   int64_t Pwrite(int fd, const void* data, size_t size, int64_t offset) override;
   int64_t Pread(int fd, void* data, size_t size, int64_t offset) override;
   void* Mmap(size_t length, int protection, int flags, int fd, int* error) override;
+  void* MmapAt(void* address, size_t length, int protection, int flags, int fd,
+               int* error) override;
+  int Mprotect(void* address, size_t length, int protection) override;
+  int Madvise(void* address, size_t length, int advice) override;
   int Fcntl(int fd, int command, int64_t argument) override;
   int Fstat(int fd, struct stat* result) override;
   int Open(const char* path, int flags) override;

@@ -93,7 +93,9 @@ std::string Human(uint64_t bytes) {
 
 void Memory(Engine& engine, Page& page) {
   const struct mallinfo2 heap = mallinfo2();
-  const uint64_t used = heap.uordblks + heap.hblkhd;
+  ResidentHeap::Usage data;
+  if (storage_heap != nullptr) data = storage_heap->usage();
+  const uint64_t used = heap.uordblks + heap.hblkhd + data.used;
   page.Section("Memory");
   page.Line("used_memory", used);
   page.Line("used_memory_human", Human(used));
@@ -105,7 +107,11 @@ void Memory(Engine& engine, Page& page) {
   page.Line("used_memory_peak_human", Human(static_cast<uint64_t>(usage.ru_maxrss) * 1024));
   page.Line("maxmemory", engine.config().Get("maxmemory"));
   page.Line("maxmemory_policy", engine.config().Get("maxmemory-policy"));
-  page.Line("mem_allocator", "libc");
+  page.Line("mem_allocator", storage_heap == nullptr ? "libc" : "liveexec");
+  // The part that an upgrade hands over as it is.
+  page.Line("resident_memory", data.used);
+  page.Line("resident_memory_idle", data.idle);
+  page.Line("resident_memory_capacity", data.capacity);
 }
 
 void Persistence(Engine& engine, Page& page) {

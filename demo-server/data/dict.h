@@ -183,8 +183,14 @@ class Dict {
 
   void StartMoving(int bits) {
     if (bits > kMostBits) return;
+    Table table;
+    try {
+      table = MakeTable(bits);
+    } catch (const std::bad_alloc&) {
+      return;  // Chains grow longer, or stay as they are.
+    }
     old_ = current_;
-    current_ = MakeTable(bits);
+    current_ = table;
     moved_ = 0;
   }
 

@@ -31,7 +31,7 @@ void Database::Clear() {
 
 void Keyspace::Reset(uint64_t seed) {
   seed_ = seed;
-  for (auto& database : databases_) database = std::make_unique<Database>(seed);
+  for (auto& database : databases_) database = MakeStored<Database>(seed);
 }
 
 }  // namespace liveexec::demo

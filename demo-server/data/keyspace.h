@@ -8,7 +8,6 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -82,7 +81,7 @@ class Keyspace {
 
  private:
   uint64_t seed_ = 0;
-  std::array<std::unique_ptr<Database>, kDatabases> databases_;
+  std::array<StoredPtr<Database>, kDatabases> databases_;
 };
 
 }  // namespace liveexec::demo

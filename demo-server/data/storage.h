@@ -1,10 +1,11 @@
 // Where the data of all databases live: every allocation that holds a key or a part of a value goes
-// through the names of this file, and nothing else does. Another home for the data (a memory region
-// that outlives the program, say) is another body for these few names.
+// through the names of this file, and nothing else does. That is the ordinary heap, or resident
+// memory, which the next program finds as it is (handoff/resident_memory.h).
 #ifndef LIVEEXEC_DEMO_SERVER_DATA_STORAGE_H_
 #define LIVEEXEC_DEMO_SERVER_DATA_STORAGE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <new>
@@ -12,10 +13,54 @@
 #include <utility>
 #include <vector>
 
+#include "core/resident_heap.h"
+
 namespace liveexec::demo {
 
+// Null: the ordinary heap. One for the process, as there is one key space; it changes only while no
+// other thread runs (before the server serves). Guarded by the engine's lock, as the data are.
+inline constinit ResidentHeap* storage_heap = nullptr;
+
+// Memory for `size` bytes, aligned for any scalar; throws std::bad_alloc.
+inline void* AllocateStorage(size_t size) {
+  if (storage_heap != nullptr) return storage_heap->Allocate(size);
+  return ::operator new(size);
+}
+// Also for what was allocated before storage_heap was set.
+inline void FreeStorage(void* memory, [[maybe_unused]] size_t size) {
+  if (storage_heap != nullptr && storage_heap->Contains(memory)) return storage_heap->Free(memory);
+#ifdef __cpp_sized_deallocation  // clang 14 has it only when asked to
+  ::operator delete(memory, size);
+#else
+  ::operator delete(memory);
+#endif
+}
+
+// False when the next writes would better be refused: the capacity of resident memory is about to
+// be used up. What is left then is for what a single command needs.
+inline bool StorageHasRoom() {
+  constexpr size_t kReserve = 1 << 20;
+  return storage_heap == nullptr || storage_heap->HasRoom(kReserve);
+}
+
+// Has no state, so that containers in resident memory hold nothing that is one program's.
 template <typename T>
-using StorageAllocator = std::allocator<T>;
+class StorageAllocator {
+ public:
+  using value_type = T;
+  static_assert(alignof(T) <= ResidentHeap::kAlignment);
+
+  StorageAllocator() = default;
+  template <typename Other>
+  StorageAllocator(const StorageAllocator<Other>&) {}
+
+  T* allocate(size_t count) {
+    if (count > SIZE_MAX / sizeof(T)) throw std::bad_array_new_length();
+    return static_cast<T*>(AllocateStorage(count * sizeof(T)));
+  }
+  void deallocate(T* memory, size_t count) noexcept { FreeStorage(memory, count * sizeof(T)); }
+  bool operator==(const StorageAllocator&) const { return true; }
+};
 
 // A byte string of a value: a string, an element of a list, the value of a field.
 using Bytes = std::basic_string<char, std::char_traits<char>, StorageAllocator<char>>;
@@ -25,16 +70,6 @@ using StoredVector = std::vector<T, StorageAllocator<T>>;
 
 template <typename T>
 using StoredDeque = std::deque<T, StorageAllocator<T>>;
-
-// Memory for `size` bytes, aligned for any scalar; throws std::bad_alloc.
-inline void* AllocateStorage(size_t size) { return ::operator new(size); }
-inline void FreeStorage(void* memory, [[maybe_unused]] size_t size) {
-#ifdef __cpp_sized_deallocation  // clang 14 has it only when asked to
-  ::operator delete(memory, size);
-#else
-  ::operator delete(memory);
-#endif
-}
 
 struct StorageDelete {
   template <typename T>

@@ -102,7 +102,13 @@ bool SortedSet::Set(std::string_view member, double score) {
     }
     return false;
   }
-  index_.Insert(members_.Insert(member, hash, score));
+  Member* added = members_.Insert(member, hash, score);
+  try {
+    index_.Insert(added);
+  } catch (const std::bad_alloc&) {
+    members_.Erase(added);
+    throw;
+  }
   if (members_.size() > kCompactEntries) compact_ = false;
   return true;
 }

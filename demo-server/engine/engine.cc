@@ -19,7 +19,8 @@ Engine::Engine(EngineOptions options, EngineHost* host)
     : options_(std::move(options)),
       host_(host),
       table_(options_.commands),
-      keyspace_(options_.seed),
+      own_keyspace_(MakeStored<Keyspace>(options_.seed)),
+      keyspace_(own_keyspace_.get()),
       pending_(static_cast<size_t>(options_.loops)),
       calls_(table_.size()),
       random_state_(options_.seed | 1) {
@@ -83,6 +84,7 @@ void Engine::Adopt(Session& session) {
 
 Engine::Progress Engine::Process(Session& session, std::string_view input, std::string& output) {
   std::lock_guard lock(mutex_);
+  ResidentUpdate update(storage_heap);
   RefreshClock();
   current_loop_ = session.loop;
   Progress progress;
@@ -187,7 +189,7 @@ Reply Engine::ReplyTo(Session& session) {
 // ---- Keys.
 
 Entry* Engine::Find(int database, std::string_view key) {
-  Entry* entry = keyspace_.database(database).Find(key);
+  Entry* entry = keyspace_->database(database).Find(key);
   if (entry == nullptr || entry->expires_at == kNoExpiry || entry->expires_at > now_ms_) {
     return entry;
   }
@@ -202,7 +204,7 @@ void Engine::Expire(int database, Entry* entry) {
 }
 
 Entry* Engine::Insert(int database, std::string_view key, Value value) {
-  Entry* entry = keyspace_.database(database).Insert(key, std::move(value));
+  Entry* entry = keyspace_->database(database).Insert(key, std::move(value));
   entry->accessed_at = now_ms_;
   blocked_.SignalReady(database, key);
   return entry;

@@ -142,8 +142,8 @@ class Engine {
   // ---- For the commands.
   const EngineOptions& options() const { return options_; }
   EngineHost& host() { return *host_; }
-  Keyspace& keyspace() { return keyspace_; }
-  const Keyspace& keyspace() const { return keyspace_; }
+  Keyspace& keyspace() { return *keyspace_; }
+  const Keyspace& keyspace() const { return *keyspace_; }
   PubSub& pubsub() { return pubsub_; }
   Watches& watches() { return watches_; }
   BlockedClients& blocked() { return blocked_; }
@@ -169,7 +169,7 @@ class Engine {
   Entry* Find(int database, std::string_view key);
   // `key` must be absent. Wakes who waits for it.
   Entry* Insert(int database, std::string_view key, Value value);
-  void Erase(int database, Entry* entry) { keyspace_.database(database).Erase(entry); }
+  void Erase(int database, Entry* entry) { keyspace_->database(database).Erase(entry); }
   // To be called for every key that was changed, added or removed.
   void Modified(int database, std::string_view key) {
     ++statistics_.changes;
@@ -194,6 +194,11 @@ class Engine {
   Reply ReplyTo(Session& session);
 
   // ---- For rehydration.
+  // Goes on with `keyspace`, borrowed from the memory that it is in, and drops the one it had.
+  void UseKeyspace(Keyspace* keyspace) {
+    own_keyspace_.reset();
+    keyspace_ = keyspace;
+  }
   // Makes a session known that was read from an image, id included.
   void Adopt(Session& session);
   uint64_t next_session_id() const { return next_session_id_; }
@@ -203,6 +208,7 @@ class Engine {
   Output Take(Session& session, std::string& output);
   bool NeedsEveryone(const Session& session, absl::Span<const std::string_view> arguments) const;
   void Execute(Session& session, absl::Span<const std::string_view> arguments);
+  void ExecuteOne(Session& session, absl::Span<const std::string_view> arguments);
   // A command that did not run: it spoils the transaction.
   void Refuse(Session& session, std::string_view name);
   bool Queue(Session& session, const Command& command, absl::Span<const std::string_view> arguments,
@@ -218,7 +224,8 @@ class Engine {
 
   // Guarded by mutex_.
   CommandTable table_;
-  Keyspace keyspace_;
+  StoredPtr<Keyspace> own_keyspace_;
+  Keyspace* keyspace_;
   PubSub pubsub_;
   Watches watches_;
   BlockedClients blocked_;

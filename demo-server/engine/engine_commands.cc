@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cctype>
 #include <ctime>
+#include <new>
 #include <string>
 
 #include "demo-server/engine/call.h"
@@ -10,6 +11,8 @@
 
 namespace liveexec::demo {
 namespace {
+
+constexpr std::string_view kOutOfMemory = "OOM command not allowed when used memory > 'maxmemory'.";
 
 // The error that Redis has for a name that is no command: the first arguments are part of it, up to
 // a limit.
@@ -82,6 +85,18 @@ bool Engine::NeedsEveryone(const Session& session,
 
 void Engine::Execute(Session& session, absl::Span<const std::string_view> arguments) {
   if (arguments.empty()) return;
+  const size_t replied = session.out.size();
+  try {
+    ExecuteOne(session, arguments);
+  } catch (const std::bad_alloc&) {
+    // The tables are as they were before the element that there was no memory for.
+    session.out.resize(replied);
+    Reply(&session.out, session.protocol).Error(kOutOfMemory);
+    ++statistics_.errors;
+  }
+}
+
+void Engine::ExecuteOne(Session& session, absl::Span<const std::string_view> arguments) {
   const ReplyMode mode = session.reply_mode;
   const bool silent = mode == ReplyMode::kOff || mode == ReplyMode::kSkipThis;
   if (silent) discarded_.clear();
@@ -141,6 +156,7 @@ void Engine::Run(Session& session, const Command& command,
   session.last_command = &command;
   if (monitors_ > 0 && (command.flags & kAdmin) == 0) FeedMonitors(session, arguments);
   const bool had_monitor = session.monitor;
+  if ((command.flags & kDenyOom) != 0 && !StorageHasRoom()) return reply.Error(kOutOfMemory);
   Call call(*this, session, command, arguments, reply, in_transaction);
   command.run(call);
   monitors_ += static_cast<int>(session.monitor) - static_cast<int>(had_monitor);

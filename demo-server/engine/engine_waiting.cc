@@ -43,6 +43,7 @@ void Engine::ServeReady() {
 int Engine::RunTimers() {
   constexpr int kTickMs = 100;
   std::lock_guard lock(mutex_);
+  ResidentUpdate update(storage_heap);
   RefreshClock();
   current_loop_ = 0;
   const int64_t now = MonotonicMs();
@@ -70,7 +71,7 @@ void Engine::ExpireIn(int database) {
   // long the lock is held.
   constexpr int kRounds = 64;
   constexpr size_t kSample = 20;
-  const StoredVector<Entry*>& entries = keyspace_.database(database).volatile_entries();
+  const StoredVector<Entry*>& entries = keyspace_->database(database).volatile_entries();
   for (int round = 0; round < kRounds && !entries.empty(); ++round) {
     size_t expired = 0;
     for (size_t i = 0; i < kSample && !entries.empty(); ++i) {

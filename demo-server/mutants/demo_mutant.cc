@@ -21,6 +21,8 @@
 
 LIVEEXEC_APPLICATION("demo-server", "v1");
 LIVEEXEC_COMPONENT("saboteur", 1, 1);
+// Reads no resident memory: its faults are in how it reads images.
+LIVEEXEC_COMPONENT("memory", 1, 1);
 LIVEEXEC_COMPONENT("keyspace", 1, 1);
 LIVEEXEC_COMPONENT("clients", 1, 1);
 

@@ -32,6 +32,9 @@ class KeyspaceImageOf {
     image.setNextSessionId(engine.next_session_id());
     WriteStatistics(engine, image);
     WriteParameters(engine, image);
+    // Without any when nothing is to be written of them: they cross in resident memory, or a
+    // snapshot's time is over.
+    if (stop()) return;
     auto databases = image.initDatabases(Keyspace::kDatabases);
     for (int i = 0; i < Keyspace::kDatabases; ++i) {
       WriteDatabase(keyspace.database(i), stop, databases[static_cast<unsigned>(i)]);
@@ -39,7 +42,7 @@ class KeyspaceImageOf {
   }
 
   static absl::Status Read(typename Image::Reader image, Engine& engine) {
-    engine.keyspace().Reset(image.getHashSeed());
+    if (image.hasDatabases()) engine.keyspace().Reset(image.getHashSeed());
     engine.set_next_session_id(std::max<uint64_t>(image.getNextSessionId(), 1));
     ReadStatistics(image, engine);
     for (auto parameter : image.getParameters()) {

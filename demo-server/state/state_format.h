@@ -12,6 +12,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "demo-server/data/layout.h"
 #include "demo-server/engine/engine.h"
 #include "demo-server/engine/session.h"
 
@@ -24,6 +25,9 @@ class StateFormat {
   virtual std::string_view version() const = 0;  // "v1"
   // Whether accesses to keys are carried, so that OBJECT FREQ has a meaning.
   virtual bool has_access_statistics() const = 0;
+
+  // The fingerprint of the data in resident memory that the version goes on with.
+  virtual uint64_t data_layout() const { return DataLayout(kDataLayoutVersion); }
 
   // The engine's lock is held (or nobody else runs) in all of these. Readers check what they read,
   // and return DataLoss for what cannot be: nothing is assumed of the program that wrote it.

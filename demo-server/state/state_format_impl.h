@@ -18,6 +18,7 @@ class StateFormatOf final : public StateFormat {
   bool has_access_statistics() const override {
     return KeyspaceImageOf<Schema>::kHasAccessStatistics;
   }
+  uint64_t data_layout() const override { return DataLayout(Schema::kDataLayoutVersion); }
   void WriteKeyspace(const Engine& engine, Stop stop,
                      capnp::AnyPointer::Builder root) const override {
     KeyspaceImageOf<Schema>::Write(engine, stop, root.initAs<typename Schema::KeyspaceImage>());

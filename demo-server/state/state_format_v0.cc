@@ -6,6 +6,7 @@ namespace {
 
 struct SchemaV0 {
   static constexpr std::string_view kVersion = "v0";
+  static constexpr uint64_t kDataLayoutVersion = kOldDataLayoutVersion;
   using KeyspaceImage = v0::KeyspaceImage;
   using Key = v0::Key;
   using SessionImage = v0::SessionImage;

@@ -6,6 +6,7 @@ namespace {
 
 struct SchemaV1 {
   static constexpr std::string_view kVersion = "v1";
+  static constexpr uint64_t kDataLayoutVersion = demo::kDataLayoutVersion;
   using KeyspaceImage = v1::KeyspaceImage;
   using Key = v1::Key;
   using SessionImage = v1::SessionImage;

@@ -6,6 +6,7 @@ namespace {
 
 struct SchemaV2 {
   static constexpr std::string_view kVersion = "v2";
+  static constexpr uint64_t kDataLayoutVersion = demo::kDataLayoutVersion;
   using KeyspaceImage = v2::KeyspaceImage;
   using Key = v2::Key;
   using SessionImage = v2::SessionImage;

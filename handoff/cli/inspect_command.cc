@@ -87,6 +87,10 @@ std::string ProgramText(const ProgramFile& program) {
         {"component", absl::StrCat(component.name, ": writes schema ", component.writes, ", reads ",
                                    component.reads_oldest, " to ", component.writes)});
   }
+  for (const ResidentLayoutNote& layout : note.resident_layouts) {
+    rows.push_back({"resident", absl::StrCat(layout.component, ": reads layout ",
+                                             absl::Hex(layout.fingerprint))});
+  }
   if (!note.dropped_components.empty()) {
     rows.push_back({"drops", absl::StrJoin(note.dropped_components, ", ")});
   }

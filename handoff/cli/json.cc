@@ -1,5 +1,6 @@
 #include "handoff/cli/json.h"
 
+#include "absl/strings/str_cat.h"
 #include "handoff/error_code.h"
 
 namespace liveexec::cli {
@@ -42,13 +43,19 @@ Json ToJson(const ProgramNote& note) {
                           {"writes", component.writes},
                           {"reads_oldest", component.reads_oldest}});
   }
+  Json layouts = Json::array();
+  for (const ResidentLayoutNote& layout : note.resident_layouts) {
+    layouts.push_back({{"component", layout.component},
+                       {"fingerprint", absl::StrCat(absl::Hex(layout.fingerprint))}});
+  }
   return {{"application", note.application},
           {"version", note.version},
           {"framework_abi", note.framework_abi},
           {"security_epoch", note.security_epoch},
           {"build_id", note.build_id},
           {"components", std::move(components)},
-          {"dropped_components", note.dropped_components}};
+          {"dropped_components", note.dropped_components},
+          {"resident_layouts", std::move(layouts)}};
 }
 
 Json ToJson(const ControlStatus& status) {

@@ -57,7 +57,6 @@ const std::vector<Cell>& Cells() {
 const std::vector<Omission>& Omissions() {
   static const auto* const omissions = new std::vector<Omission>{
       {"73", "the part with systemd's fd store, which is not implemented"},
-      {"80", "resident memory is not implemented"},
   };
   return *omissions;
 }

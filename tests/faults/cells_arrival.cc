@@ -89,6 +89,37 @@ Seen LockIsTaken(FaultRun& run) {
   return seen;
 }
 
+// Resident memory is read-only until the commit, in every shard.
+Seen WritesEarly(FaultRun& run, const std::string& what) {
+  return ExpectWords(run, Arrive(run, what),
+                     "the new program wrote to resident memory before the commit");
+}
+
+bool HasNote(FaultRun& run, const std::string& words) {
+  for (const std::string& note : run.entry().notes) {
+    if (note.find(words) != std::string::npos) return true;
+  }
+  return false;
+}
+
+// Found after exec, because the rehearsal was as it should be. The next upgrade to the same file
+// does without resident memory.
+Seen AddressIsTaken(FaultRun& run) {
+  const Seen seen = Arrive(run, "static squat");
+  run.Expect(run.Upgrade(FaultRun::Program("bad")).outcome == "B",
+             "the second upgrade did not go round the address that is taken");
+  run.Expect(HasNote(run, "its address was taken"), "nobody says why it went another way");
+  return seen;
+}
+
+// Found by the rehearsal: the same upgrade goes another way.
+Seen AddressIsTakenInTheRehearsal(FaultRun& run) {
+  run.SetPlan("bad * static squat");
+  const Seen seen = run.Upgrade(FaultRun::Program("bad"));
+  run.Expect(HasNote(run, "resident memory stays behind"), "nobody says which way it went");
+  return seen;
+}
+
 Seen FewerFdsAllowed(FaultRun& run) {
   run.AddIdleClients(kManyClients);
   return Arrive(run, "static nofile 50");
@@ -217,6 +248,12 @@ std::vector<Cell> RefusalCells() {
        [](FaultRun& r) { return Arrive(r, "rehydrate error"); }},
       {"68", "RollsBackWhenAnImporterThrows", "C", "E_REHYDRATE|E_EXCEPTION",
        [](FaultRun& r) { return Arrive(r, "rehydrate throw"); }},
+      {"68", "RollsBackWhenResidentMemoryHasNoPlace", "C", "E_ADDRESS", AddressIsTaken},
+      {"68", "ExportsWhenResidentMemoryWouldHaveNoPlace", "B", "", AddressIsTakenInTheRehearsal},
+      {"80", "RollsBackAWriteToResidentMemoryInRehydrate", "C", "E_EARLY",
+       [](FaultRun& r) { return WritesEarly(r, "rehydrate early-write 0"); }},
+      {"80", "RollsBackAWriteToAnotherShardInTheSelfCheck", "C", "E_EARLY",
+       [](FaultRun& r) { return WritesEarly(r, "selfcheck early-write 1"); }},
       {"71", "FinishesBeforeItStopsAtSigterm", "B", "", TerminatedWhileArriving, Proof::kStopped},
       {"81", "RollsBackWhenTheSelfCheckFails", "C", "E_SELFCHECK",
        [](FaultRun& r) { return Arrive(r, "selfcheck error"); }},

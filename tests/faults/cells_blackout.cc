@@ -272,6 +272,8 @@ std::vector<Cell> ExportingCells() {
       {"48", "ResumesWhenAnImageCannotBeSealed", "A", "E_MEMORY", SealIsBusy},
       {"49", "ResumesWhenAnExporterFails", "A", "E_EXPORT",
        [](FaultRun& r) { return WithPlan(r, "v1 * export error"); }, Proof::kServes, "rehearse=0"},
+      {"49", "ResumesWhenResidentMemoryIsInTheMiddleOfAnUpdate", "A", "E_TORN",
+       [](FaultRun& r) { return WithPlan(r, "v1 * quiesce torn"); }},
       {"49", "ResumesWhenAnExporterThrows", "A", "E_EXPORT|E_EXCEPTION",
        [](FaultRun& r) { return WithPlan(r, "v1 * export throw"); }, Proof::kServes, "rehearse=0"},
       {"49", "RefusesWhenAnExporterFailsInTheRehearsal", "A", "E_EXPORT",

@@ -8,12 +8,15 @@
 #include <string>
 #include <string_view>
 
+#include "demo-server/data/layout.h"
 #include "demo-server/run.h"
 #include "demo-server/state/state_format.h"
 #include "handoff/inheritance.h"
 #include "handoff/program_note.h"
 
 LIVEEXEC_APPLICATION("demo-server", "bad");
+LIVEEXEC_COMPONENT("memory", 1, 1);
+LIVEEXEC_RESIDENT_LAYOUT("memory", liveexec::demo::DataLayout(liveexec::demo::kDataLayoutVersion));
 LIVEEXEC_COMPONENT("keyspace", BAD_SCHEMA, BAD_SCHEMA);
 LIVEEXEC_COMPONENT("clients", 1, 1);
 

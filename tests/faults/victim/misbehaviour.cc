@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -158,6 +159,11 @@ void Misbehave(std::string_view action, int number) {
     _exit(0);
   }
   if (action == "seccomp") prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+  if (action == "squat") {
+    // Where the first region is: see core/resident_region.cc.
+    mmap(reinterpret_cast<void*>(0x550000000000), 4096, PROT_READ,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  }
   if (action == "nofile") {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);

@@ -13,6 +13,9 @@
 //   nofile N          sets RLIMIT_NOFILE          jump N        moves the wall clock by N seconds
 //   seccomp           only read, write and exit   flood         writes 64 MiB to stderr
 //   meddle            changes and shuts down all its fds
+//   early-write N     writes to resident memory of shard N (rehydrate, selfcheck)
+//   torn              leaves an update of resident memory open (quiesce)
+//   squat             maps something where resident memory has to be (static)
 //   scribble          overwrites the flight recorder, then exits with status 0
 //   stop              says so in DIR/events, and goes on when there is a byte in DIR/go
 //
@@ -20,6 +23,7 @@
 #ifndef LIVEEXEC_TESTS_FAULTS_VICTIM_MISBEHAVIOUR_H_
 #define LIVEEXEC_TESTS_FAULTS_VICTIM_MISBEHAVIOUR_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -29,6 +33,8 @@ namespace liveexec::faults {
 
 // "v1", "bad": one source file of each binary defines it.
 extern const char* const kRole;
+// Of its resident memory; so is this.
+extern const uint64_t kLayout;
 
 // Where the plan is; before that no misbehaviour happens.
 void SetDirectory(std::string_view directory);

@@ -12,12 +12,14 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/resident_map.h"
 #include "tests/faults/victim/misbehaviour.h"
 #include "tests/faults/victim/victim.capnp.h"
 
 namespace liveexec::faults {
 namespace {
 
+constexpr int kMapEntries = 1000;                 // in each shard
 constexpr size_t kBeyondCapnp = size_t{1} << 29;  // a Data has less than that
 
 char PadByte(size_t index) { return static_cast<char>(index * 31 + 7); }
@@ -47,10 +49,41 @@ absl::Status State::Initialize() {
   lock.l_type = F_WRLCK;
   if (fcntl(file_.get(), F_SETLK, &lock) != 0) return ErrnoError(errno, "lock the data file");
   for (size_t i = 0; i < pad_; ++i) carried_pad_.push_back(PadByte(i));
+  FillMemory();
   return absl::OkStatus();
 }
 
-absl::Status State::Quiesce() { return Reach("quiesce"); }
+void State::FillMemory() {
+  for (size_t shard = 0; memory_.has_heap() && shard < memory_.shards(); ++shard) {
+    ResidentHeap& heap = memory_.heap(shard);
+    auto* map = ResidentMap::Make(&heap, shard);
+    for (int i = 0; i < kMapEntries; ++i) map->Set(std::to_string(i), std::string(100, 'v'));
+    heap.set_root(map);
+  }
+}
+
+absl::Status State::CheckMemory() const {
+  for (size_t shard = 0; memory_.has_heap() && shard < memory_.shards(); ++shard) {
+    const auto* map = static_cast<const ResidentMap*>(memory_.heap(shard).root());
+    if (map == nullptr || map->size() != kMapEntries ||
+        map->Find(std::to_string(kMapEntries - 1)) != std::string(100, 'v')) {
+      return absl::DataLossError("resident memory has another content");
+    }
+  }
+  return absl::OkStatus();
+}
+
+void State::WriteEarly(std::string_view point) {
+  const std::string plan = PlanFor(point);
+  if (plan.rfind("early-write ", 0) != 0) return;
+  const size_t shard = plan.back() == '1' ? 1 : 0;
+  static_cast<ResidentMap*>(memory_.heap(shard).root())->Set("too", "early");
+}
+
+absl::Status State::Quiesce() {
+  if (PlanFor("quiesce") == "torn") memory_.heap(1).BeginUpdate();
+  return Reach("quiesce");
+}
 
 absl::Status State::ExportByPlan(ExportContext& context) const {
   const std::string plan = PlanFor("export");
@@ -87,11 +120,14 @@ absl::Status State::Export(ExportContext& context) const {
 }
 
 void State::Resume() {
+  if (memory_.heap(1).in_update()) memory_.heap(1).EndUpdate();
   Reach("resume").IgnoreError();
   if (pause_) PauseIfTraced();
 }
 
 absl::Status State::Rehydrate(ImportContext& context) {
+  if (!memory_.arrived()) FillMemory();
+  WriteEarly("rehydrate");
   LIVEEXEC_RETURN_IF_ERROR(Reach("rehydrate"));
   LIVEEXEC_ASSIGN_OR_RETURN(auto state, context.Root<image::State>());
   echoed = state.getEchoed();
@@ -105,6 +141,8 @@ absl::Status State::Rehydrate(ImportContext& context) {
 }
 
 absl::Status State::SelfCheck() {
+  LIVEEXEC_RETURN_IF_ERROR(CheckMemory());
+  WriteEarly("selfcheck");
   LIVEEXEC_RETURN_IF_ERROR(Reach("selfcheck"));
   if (carried_pad_.size() != pad_) return absl::DataLossError("the pad has another size");
   for (size_t i = 0; i < pad_; ++i) {

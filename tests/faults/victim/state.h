@@ -11,16 +11,18 @@
 
 #include "core/unique_fd.h"
 #include "handoff/component.h"
+#include "handoff/resident_memory.h"
 
 namespace liveexec::faults {
 
 // Registered last: exported, rehydrated and activated after all the others.
 class State final : public Component {
  public:
-  // `pad`: bytes that the state is to have besides. `on_activate` tells the test. `pause`: calls
+  // `memory`, borrowed: made and checked, and spoilt according to plan, with the state. `pad`:
+  // bytes that the state is to have besides. `on_activate` tells the test. `pause`: calls
   // PauseIfTraced when a crossing has ended, one way or another.
-  State(size_t pad, bool pause, std::function<void()> on_activate)
-      : pad_(pad), pause_(pause), on_activate_(std::move(on_activate)) {}
+  State(size_t pad, bool pause, ResidentMemory& memory, std::function<void()> on_activate)
+      : pad_(pad), pause_(pause), memory_(memory), on_activate_(std::move(on_activate)) {}
 
   std::string_view name() const override { return "state"; }
   absl::Status Initialize() override;
@@ -43,9 +45,13 @@ class State final : public Component {
 
  private:
   absl::Status ExportByPlan(ExportContext& context) const;
+  void FillMemory();
+  absl::Status CheckMemory() const;
+  void WriteEarly(std::string_view point);
 
   size_t pad_;
   bool pause_;
+  ResidentMemory& memory_;  // each shard's root is a map that FillMemory made
   std::string carried_pad_;
   std::function<void()> on_activate_;
   UniqueFd file_;             // locked: fcntl, and flock

@@ -19,6 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "handoff/inheritance.h"
 #include "handoff/program_note.h"
+#include "handoff/resident_memory.h"
 #include "handoff/upgrader.h"
 #include "handoff/uv/child_processes.h"
 #include "handoff/uv/loop_executor.h"
@@ -29,6 +30,7 @@
 #include "tests/faults/victim/side_port.h"
 #include "tests/faults/victim/state.h"
 
+LIVEEXEC_COMPONENT("memory", 1, 1);
 LIVEEXEC_COMPONENT("clients", 1, 1);
 LIVEEXEC_COMPONENT("side", 1, 1);
 LIVEEXEC_COMPONENT("children", 1, 1);
@@ -36,6 +38,8 @@ LIVEEXEC_COMPONENT("signals", 1, 1);
 
 namespace liveexec::faults {
 namespace {
+
+constexpr uint64_t kResidentBytes = 16 << 20;
 
 using uv::LoopExecutor;
 using uv::StreamServer;
@@ -94,7 +98,8 @@ class Victim {
   Victim(Options options, LoopExecutor& executor)
       : options_(std::move(options)),
         executor_(executor),
-        state_(static_cast<size_t>(options_["pad"]), options_["pause"] != 0,
+        memory_({.layout = kLayout, .capacity = kResidentBytes, .shards = 2}),
+        state_(static_cast<size_t>(options_["pad"]), options_["pause"] != 0, memory_,
                [this] { Announce(); }),
         signals_("signals", executor),
         children_("children", executor, [this](const uv::ChildExit&) { ++state_.child_exits; }) {}
@@ -138,8 +143,8 @@ class Victim {
              .children = &children_,
              .state = &state_,
              .clients = [&] { return clients.size(); }};
-    for (Component* component :
-         std::initializer_list<Component*>{&clients, &side, &signals_, &children_, &state_}) {
+    for (Component* component : std::initializer_list<Component*>{&memory_, &clients, &side,
+                                                                  &signals_, &children_, &state_}) {
       if (absl::Status status = upgrader_->Register(*component); !status.ok()) return status;
     }
     if (upgrader_->fresh()) {
@@ -170,6 +175,7 @@ class Victim {
 
   Options options_;
   LoopExecutor& executor_;
+  ResidentMemory memory_;
   State state_;
   uv::SignalWatchers signals_;
   uv::ChildProcesses children_;
