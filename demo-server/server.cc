@@ -51,7 +51,7 @@ Server::Server(const Options& options, const StateFormat& format, Upgrader& upgr
       upgrader_(upgrader),
       loops_(std::move(loops)),
       engine_(MakeEngineOptions(format, loops_.size()), this),
-      keyspace_(engine_, format_),
+      keyspace_(engine_, format_, *loops_[0]),
       connections_(std::in_place, ConnectionOptions()) {
   for (size_t i = 0; i < loops_.size(); ++i) {
     shared_.push_back({.engine = &engine_,

@@ -78,6 +78,9 @@ class ExportContext {
   // crossing itself, which leaves out nothing.
   bool SliceIsSpent();
 
+  // For components that leave records out of a snapshot for another reason: the rehearsal says so.
+  void LeaveOutTheRest() { slice_spent_ = true; }
+
   // True when this is a snapshot for a rehearsal.
   bool snapshot() const { return slice_end_ns_ != 0; }
 
@@ -170,8 +173,12 @@ class Component {
   // Ahead of the blackout, while the program serves on (no thread is parked): do what would
   // otherwise take time in it, in slices between the loop's other events, and keep what clients see
   // as it was. Call `done`, once, on any thread, when there is no more to do ahead; it does nothing
-  // when it comes too late. The rehearsal is over then, so the upgrade will most likely happen.
-  virtual void Precopy(absl::AnyInvocable<void() &&> done) { std::move(done)(); }
+  // when it comes too late. An error abandons the upgrade (E_GUARD unless it has a code of its
+  // own). The rehearsal is over then, so the upgrade will most likely happen. A state that is too
+  // large for the blackout is written here: bulk_writer.h.
+  virtual void Precopy(absl::AnyInvocable<void(absl::Status) &&> done) {
+    std::move(done)(absl::OkStatus());
+  }
   // The upgrade was abandoned: undo what Precopy did. Also when `done` has not been called yet, and
   // after Resume when it had come to Quiesce. Main executor's thread, no thread is parked.
   virtual void AbandonPrecopy() {}

@@ -38,7 +38,8 @@ void BeginAll(Program& program, const std::shared_ptr<Progress>& progress) {
   for (Component* component : program.components) {
     absl::Status status =
         GuardedCall(absl::StrCat("precopy component ", std::string(component->name())), [&] {
-          component->Precopy([progress] { progress->Finish(absl::OkStatus()); });
+          component->Precopy(
+              [progress](const absl::Status& outcome) { progress->Finish(outcome); });
           return absl::OkStatus();
         });
     if (!status.ok()) progress->Finish(status);
