@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ctime>
 #include <functional>
+#include <thread>
 #include <type_traits>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,9 @@ namespace {
 // leaves more than three quarters of what the one before left; or after so many.
 constexpr size_t kFewChanges = 256;
 constexpr int kMostRounds = 16;
+// In the blackout: so many are worth some threads.
+constexpr size_t kManyChanges = 2048;
+constexpr size_t kMostThreads = 8;
 constexpr int kPiecesPerLook = 8;  // at the clock
 constexpr int kHashShift = 16;     // from a hash to a cursor: Dict::Scan
 
@@ -76,10 +80,11 @@ void DatabaseCopy::OnClear() {
   scanned_ = true;
 }
 
-absl::Status DatabaseCopy::Write(const Entry& entry) {
-  return writer_->Add(entry.hash, entry.expires_at != kNoExpiry,
-                      static_cast<unsigned>(entry.value.type()),
-                      [&](capnp::AnyPointer::Builder root) { format_.WriteKey(entry, root); });
+template <typename To>
+absl::Status DatabaseCopy::WriteTo(To& to, const Entry& entry) const {
+  return to.Add(entry.hash, entry.expires_at != kNoExpiry,
+                static_cast<unsigned>(entry.value.type()),
+                [&](capnp::AnyPointer::Builder root) { format_.WriteKey(entry, root); });
 }
 
 absl::StatusOr<bool> DatabaseCopy::CopySome(Database& database) {
@@ -89,7 +94,7 @@ absl::StatusOr<bool> DatabaseCopy::CopySome(Database& database) {
   scanned_ = cursor_ == 0;
   std::sort(bucket_.begin(), bucket_.end(),
             [](const Entry* a, const Entry* b) { return a->hash < b->hash; });
-  for (const Entry* entry : bucket_) LIVEEXEC_RETURN_IF_ERROR(Write(*entry));
+  for (const Entry* entry : bucket_) LIVEEXEC_RETURN_IF_ERROR(WriteTo(*writer_, *entry));
   return !scanned_;
 }
 
@@ -101,17 +106,54 @@ void DatabaseCopy::BeginRound() {
   std::sort(round_.begin(), round_.end(), std::greater<>());
 }
 
+std::optional<BulkRecords::Position> DatabaseCopy::FindOld(uint64_t hash,
+                                                           const std::string& key) const {
+  return writer_->records().Find(
+      hash, [&](capnp::AnyPointer::Reader root) { return format_.PeekKey(root).name == key; });
+}
+
 absl::StatusOr<bool> DatabaseCopy::CopyChanged(Database& database) {
   if (round_.empty()) return false;
   const auto [hash, key] = std::move(round_.back());
   round_.pop_back();
-  const auto old = writer_->records().Find(
-      hash, [&](capnp::AnyPointer::Reader root) { return format_.PeekKey(root).name == key; });
-  if (old.has_value()) writer_->records().Drop(*old);
+  if (const auto old = FindOld(hash, key); old.has_value()) writer_->records().Drop(*old);
   if (const Entry* entry = database.FindLoaded(key); entry != nullptr) {
-    LIVEEXEC_RETURN_IF_ERROR(Write(*entry));
+    LIVEEXEC_RETURN_IF_ERROR(WriteTo(*writer_, *entry));
   }
   return !round_.empty();
+}
+
+absl::Status DatabaseCopy::CopyRest(Database& database) {
+  BeginRound();
+  if (round_.size() >= kManyChanges) return CopyRestInParallel(database);
+  for (bool more = true; more;) {
+    LIVEEXEC_ASSIGN_OR_RETURN(more, CopyChanged(database));
+  }
+  return writer_->Finish();
+}
+
+absl::Status DatabaseCopy::CopyRestInParallel(Database& database) {
+  LIVEEXEC_RETURN_IF_ERROR(writer_->Finish());
+  const size_t parts = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMostThreads);
+  std::vector<std::vector<BulkRecords::Position>> old(parts);
+  const absl::Status written = writer_->WriteParts(parts, [&](size_t part, BulkPart& to) {
+    // round_ is in descending order.
+    const size_t begin = round_.size() * part / parts;
+    for (size_t i = round_.size() * (part + 1) / parts; i > begin; --i) {
+      const auto& [hash, key] = round_[i - 1];
+      if (const auto found = FindOld(hash, key); found.has_value()) old[part].push_back(*found);
+      const Entry* entry = database.FindLoaded(key);
+      if (entry == nullptr) continue;
+      LIVEEXEC_RETURN_IF_ERROR(WriteTo(to, *entry));
+    }
+    return absl::OkStatus();
+  });
+  round_.clear();
+  if (!written.ok()) return written;
+  for (const auto& positions : old) {
+    for (const BulkRecords::Position position : positions) writer_->records().Drop(position);
+  }
+  return absl::OkStatus();
 }
 
 // ---- KeyspaceCopy
@@ -239,11 +281,7 @@ absl::Status KeyspaceCopy::Finish() {
   for (int i = 0; i < Keyspace::kDatabases; ++i) {
     DatabaseCopy& copy = *CopyOf(i);
     Database& database = engine_.keyspace().database(i);
-    copy.BeginRound();
-    for (bool more = true; more;) {
-      LIVEEXEC_ASSIGN_OR_RETURN(more, copy.CopyChanged(database));
-    }
-    LIVEEXEC_RETURN_IF_ERROR(copy.writer().Finish());
+    LIVEEXEC_RETURN_IF_ERROR(copy.CopyRest(database));
     const size_t copied = copy.writer().records().size();
     if (copied == database.size()) continue;
     return absl::InternalError(absl::StrCat("database ", i, " has ", database.size(),

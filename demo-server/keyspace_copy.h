@@ -20,6 +20,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -49,13 +50,19 @@ class DatabaseCopy final : public ChangeWatch {
   // round is over.
   void BeginRound();
   absl::StatusOr<bool> CopyChanged(Database& database);
+  // All that has changed, on several threads when it is much: for the blackout.
+  absl::Status CopyRest(Database& database);
   size_t changed() const { return changed_.size(); }
 
   BulkWriter& writer() { return *writer_; }
   const BulkWriter& writer() const { return *writer_; }
 
  private:
-  absl::Status Write(const Entry& entry);
+  // To a BulkWriter or a BulkPart.
+  template <typename To>
+  absl::Status WriteTo(To& to, const Entry& entry) const;
+  std::optional<BulkRecords::Position> FindOld(uint64_t hash, const std::string& key) const;
+  absl::Status CopyRestInParallel(Database& database);
 
   const StateFormat& format_;
   std::unique_ptr<BulkWriter> writer_;

@@ -96,6 +96,7 @@ class BulkChunkWriter {
 
   // After the last Add: does a piece of the rest. True while there is more of it.
   absl::StatusOr<bool> FinishSome();
+  bool sealed() const { return !file_.has_value(); }
   // Once there is no more.
   UniqueFd TakeFd() { return std::move(fd_); }
   BulkChunk TakeChunk() { return std::move(chunk_); }

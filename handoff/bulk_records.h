@@ -84,7 +84,7 @@ class BulkRecords {
   // ---- Old program.
   // Adds a chunk that has been written, all of it live; `fd` (borrowed) goes into the escrow.
   absl::Status Add(Syscalls& syscalls, BulkChunk chunk, int fd);
-  void AddKind(unsigned kind) { kinds_ |= uint64_t{1} << kind; }
+  void AddKinds(uint64_t kinds) { kinds_ |= kinds; }
   // To be carried. -1 while there are no chunks.
   int escrow_fd() const { return escrow_.receiver.get(); }
   void Save(image::BulkSet::Builder image) const;

@@ -11,6 +11,10 @@
 //   // What has changed since is dropped and written again, round after round.
 //   auto old = writer.records().Find(hash, is_it);  if (old) writer.records().Drop(*old);
 //
+// What is left in the blackout, when all threads stand still, several threads can write at once:
+//
+//   writer.WriteParts(4, [&](size_t part, BulkPart& to) { ... to.Add(hash, ...); ... });
+//
 // Memory: the set itself, in chunks of 8 MiB at first and larger ones when there are many; each is
 // begun only while the machine, or the cgroup, has that much available. Call Step until it says
 // false between two Adds: otherwise Add does that, and takes as long. No chunk needs an fd for
@@ -39,6 +43,23 @@
 
 namespace liveexec {
 
+// Where records go: one chunk. Each thread has its own.
+class BulkPart {
+ public:
+  // In ascending order of the hash. `write` fills the record in; exceptions are errors.
+  absl::Status Add(uint64_t hash, bool marked, unsigned kind,
+                   absl::FunctionRef<void(capnp::AnyPointer::Builder)> write);
+
+ private:
+  friend class BulkWriter;
+  explicit BulkPart(std::unique_ptr<BulkChunkWriter> chunk);
+
+  std::unique_ptr<BulkChunkWriter> chunk_;
+  uint64_t kinds_ = 0;
+  // A record's first segment; all zero between records.
+  std::array<capnp::word, 512> scratch_;
+};
+
 class BulkWriter {
  public:
   // `name` is what the chunks are called in /proc.
@@ -53,22 +74,27 @@ class BulkWriter {
   // All that is left.
   absl::Status Finish();
 
+  // A round of its own, after Finish: calls `fill` for each of `parts` (1 or more), on threads of
+  // their own (all signals blocked), which end before it returns. `fill` may look at records(), and
+  // at whatever nobody changes meanwhile. The first error is returned, and nothing was added then.
+  absl::Status WriteParts(size_t parts,
+                          absl::FunctionRef<absl::Status(size_t part, BulkPart& to)> fill);
+
   // What has been written, up to the chunk in the works.
   BulkRecords& records() { return records_; }
   const BulkRecords& records() const { return records_; }
 
  private:
-  absl::Status Begin();
+  absl::StatusOr<std::unique_ptr<BulkPart>> Begin();
+  absl::Status Take(BulkPart& part);
   uint64_t ChunkBytes() const;
 
   Syscalls& syscalls_;
   const std::string name_;
-  std::unique_ptr<BulkChunkWriter> current_;    // takes records
-  std::unique_ptr<BulkChunkWriter> finishing_;  // takes no more
+  std::unique_ptr<BulkPart> current_;    // takes records
+  std::unique_ptr<BulkPart> finishing_;  // takes no more
   BulkRecords records_;
   size_t begun_ = 0;
-  // A record's first segment; all zero between records.
-  std::array<capnp::word, 512> scratch_;
 };
 
 }  // namespace liveexec

@@ -121,7 +121,7 @@ std::vector<std::string> RandomCommands::Names() {
 }
 
 std::vector<std::string> RandomCommands::Next() {
-  constexpr size_t kSeldom = 400;
+  constexpr size_t kSeldom = 1000;
   const std::string_view text = Number(kSeldom) == 0 ? kEmptying[Number(std::size(kEmptying))]
                                                      : kTemplates[Number(std::size(kTemplates))];
   std::vector<std::string> words = Words(text);

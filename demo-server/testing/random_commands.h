@@ -13,7 +13,7 @@ class RandomCommands {
  public:
   explicit RandomCommands(uint64_t seed) : random_(seed) {}
 
-  // A command's arguments. One in some hundreds empties a database.
+  // A command's arguments. One in a thousand empties a database.
   std::vector<std::string> Next();
   // Below `bound`.
   size_t Number(size_t bound) { return random_() % bound; }
