@@ -20,8 +20,7 @@ constexpr int kMostRounds = 16;
 // In the blackout: so many are worth some threads.
 constexpr size_t kManyChanges = 2048;
 constexpr size_t kMostThreads = 8;
-constexpr int kPiecesPerLook = 8;  // at the clock
-constexpr int kHashShift = 16;     // from a hash to a cursor: Dict::Scan
+constexpr int kHashShift = 16;  // from a hash to a cursor: Dict::Scan
 
 int64_t MonotonicNs() {
   timespec now;
@@ -188,18 +187,19 @@ DatabaseCopy* KeyspaceCopy::CopyOf(int index) const {
 
 absl::StatusOr<bool> KeyspaceCopy::Step(int64_t end_ns) {
   while (stage_ != Stage::kDone && MonotonicNs() < end_ns) {
-    for (int i = 0; i < kPiecesPerLook && stage_ != Stage::kDone; ++i) {
-      LIVEEXEC_ASSIGN_OR_RETURN(const bool more, Piece());
-      if (more) continue;
-      database_ = 0;
-      cursor_ = 0;
-      if (stage_ == Stage::kMeasuring && measured_ >= threshold_) Attach();
-      const bool small = stage_ == Stage::kMeasuring && !attached_;
-      stage_ = small ? Stage::kDone : static_cast<Stage>(static_cast<int>(stage_) + 1);
-      if (stage_ == Stage::kRounds && !BeginRound()) stage_ = Stage::kDone;
-    }
+    LIVEEXEC_ASSIGN_OR_RETURN(const bool more, Piece());
+    if (!more) EnterNextStage();
   }
   return stage_ != Stage::kDone;
+}
+
+void KeyspaceCopy::EnterNextStage() {
+  database_ = 0;
+  cursor_ = 0;
+  if (stage_ == Stage::kMeasuring && measured_ >= threshold_) Attach();
+  const bool small = stage_ == Stage::kMeasuring && !attached_;
+  stage_ = small ? Stage::kDone : static_cast<Stage>(static_cast<int>(stage_) + 1);
+  if (stage_ == Stage::kRounds && !BeginRound()) stage_ = Stage::kDone;
 }
 
 absl::StatusOr<bool> KeyspaceCopy::Piece() {

@@ -101,6 +101,7 @@ class KeyspaceCopy final : public KeysAhead {
  private:
   enum class Stage { kLoading, kMeasuring, kCopying, kRounds, kDone };
 
+  void EnterNextStage();
   // Each does a small piece; false when its stage is over.
   absl::StatusOr<bool> Piece();
   bool LoadPiece();

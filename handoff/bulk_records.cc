@@ -163,7 +163,7 @@ void BulkRecords::Adopt(Chunk chunk) {
 
 // ---- Old program.
 
-absl::Status BulkRecords::Add(Syscalls& syscalls, BulkChunk content, int fd) {
+absl::Status BulkRecords::Add(Syscalls& syscalls, BulkChunk content, uint32_t marked, int fd) {
   if (!escrow_.sender) {
     LIVEEXEC_ASSIGN_OR_RETURN(escrow_, CreateFdChannel(syscalls));
   }
@@ -173,7 +173,7 @@ absl::Status BulkRecords::Add(Syscalls& syscalls, BulkChunk content, int fd) {
   chunk.live_count = content.records();
   chunk.first_hash = content.HashOf(0);
   chunk.last_hash = content.HashOf(content.records() - 1);
-  for (size_t i = 0; i < content.records(); ++i) chunk.marked += content.IsMarked(i) ? 1 : 0;
+  chunk.marked = marked;
   chunk.content = std::move(content);
   Adopt(std::move(chunk));
   return absl::OkStatus();

@@ -83,7 +83,8 @@ class BulkRecords {
 
   // ---- Old program.
   // Adds a chunk that has been written, all of it live; `fd` (borrowed) goes into the escrow.
-  absl::Status Add(Syscalls& syscalls, BulkChunk chunk, int fd);
+  // `marked` says how many are marked.
+  absl::Status Add(Syscalls& syscalls, BulkChunk chunk, uint32_t marked, int fd);
   void AddKinds(uint64_t kinds) { kinds_ |= kinds; }
   // To be carried. -1 while there are no chunks.
   int escrow_fd() const { return escrow_.receiver.get(); }

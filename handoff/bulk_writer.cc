@@ -37,6 +37,7 @@ BulkPart::BulkPart(std::unique_ptr<BulkChunkWriter> chunk) : chunk_(std::move(ch
 absl::Status BulkPart::Add(uint64_t hash, bool marked, unsigned kind,
                            absl::FunctionRef<void(capnp::AnyPointer::Builder)> write) {
   kinds_ |= uint64_t{1} << kind;
+  marked_ += marked ? 1 : 0;
   absl::Status status = GuardedCall("record", [&] {
     capnp::MallocMessageBuilder message(kj::arrayPtr(scratch_.data(), scratch_.size()));
     write(message.initRoot<capnp::AnyPointer>());
@@ -98,7 +99,7 @@ absl::StatusOr<bool> BulkWriter::Step() {
 
 absl::Status BulkWriter::Take(BulkPart& part) {
   const UniqueFd fd = part.chunk_->TakeFd();
-  absl::Status status = records_.Add(syscalls_, part.chunk_->TakeChunk(), fd.get());
+  absl::Status status = records_.Add(syscalls_, part.chunk_->TakeChunk(), part.marked_, fd.get());
   if (!status.ok()) return Failed(status);
   records_.AddKinds(part.kinds_);
   return absl::OkStatus();

@@ -56,6 +56,7 @@ class BulkPart {
 
   std::unique_ptr<BulkChunkWriter> chunk_;
   uint64_t kinds_ = 0;
+  uint32_t marked_ = 0;
   // A record's first segment; all zero between records.
   std::array<capnp::word, 512> scratch_;
 };

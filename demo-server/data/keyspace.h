@@ -58,7 +58,7 @@ class PendingEntries {
   virtual bool Load(Database& database, std::string_view key, uint64_t hash) = 0;
   // All whose hash is in [first, last].
   virtual void LoadRange(Database& database, uint64_t first, uint64_t last) = 0;
-  // Some; to be repeated until size() is 0.
+  // One or a few; to be repeated until size() is 0.
   virtual void LoadSome(Database& database) = 0;
   using Visit = absl::FunctionRef<void(std::string_view key, int64_t expires_at)>;
   virtual void ForEachKey(Visit visit) const = 0;
