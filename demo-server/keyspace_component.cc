@@ -1,10 +1,98 @@
 #include "demo-server/keyspace_component.h"
 
-#include <mutex>
+#include <uv.h>
 
+#include <limits>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "handoff/bulk.capnp.h"
 
 namespace liveexec::demo {
+namespace {
+
+// What the escrow of a database's records is carried as.
+constexpr std::string_view kRole = "keys";
+
+int64_t MonotonicNs() { return static_cast<int64_t>(uv_hrtime()); }
+
+bool AnyPending(Engine& engine) {
+  for (int i = 0; i < Keyspace::kDatabases; ++i) {
+    const PendingEntries* pending = engine.keyspace().database(i).pending();
+    if (pending != nullptr && pending->size() > 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+// Attaches what it reads to the databases.
+class KeyspaceComponent::Loader final : public KeysAhead {
+ public:
+  Loader(KeyspaceComponent& component, ImportContext& context)
+      : component_(component), context_(context) {}
+
+  bool Save(int, capnp::AnyPointer::Builder) const override { return false; }
+
+  absl::Status Load(int database, capnp::AnyPointer::Reader image) override {
+    const auto index = static_cast<size_t>(database);
+    LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd escrow, context_.TakeFd(kRole, index));
+    auto pending = PendingKeys::Open(component_.engine_, component_.format_, std::move(escrow),
+                                     image.getAs<image::BulkSet>());
+    if (!pending.ok()) return Annotate(pending.status(), absl::StrCat("database ", database));
+    component_.engine_.keyspace().database(database).set_pending(pending->get());
+    component_.pending_[index] = *std::move(pending);
+    return absl::OkStatus();
+  }
+
+ private:
+  KeyspaceComponent& component_;
+  ImportContext& context_;
+};
+
+KeyspaceComponent::~KeyspaceComponent() {
+  std::lock_guard lock(engine_.mutex());
+  copy_.reset();
+  for (int i = 0; i < Keyspace::kDatabases; ++i) {
+    Database& database = engine_.keyspace().database(i);
+    // Resident memory may be read-only.
+    if (database.pending() != nullptr) database.set_pending(nullptr);
+  }
+  storage_heap = nullptr;
+}
+
+// ---- Old program.
+
+void KeyspaceComponent::Precopy(const Successor& successor,
+                                absl::AnyInvocable<void(absl::Status) &&> done) {
+  std::lock_guard lock(engine_.mutex());
+  // Resident memory needs no copy, but what is still pending does not cross with it.
+  const size_t threshold =
+      memory_.CrossesTo(successor) ? KeyspaceCopy::kNever : KeyspaceCopy::kThreshold;
+  copy_ = std::make_unique<KeyspaceCopy>(engine_, format_, threshold);
+  // std::function wants what it holds to be copyable.
+  auto shared = std::make_shared<decltype(done)>(std::move(done));
+  slices_.Start([this, shared](int64_t end_ns) {
+    absl::StatusOr<bool> more = true;
+    {
+      std::lock_guard work_lock(engine_.mutex());
+      more = copy_->Step(end_ns);
+      ForgetLoaded();
+    }
+    if (more.ok() && *more) return true;
+    std::move (*shared)(more.status());
+    return false;
+  });
+}
+
+void KeyspaceComponent::AbandonPrecopy() {
+  slices_.Stop();
+  std::lock_guard lock(engine_.mutex());
+  copy_.reset();
+  StartLoading();
+}
 
 // From here on the data are in resident memory: a key space without any is its root.
 void KeyspaceComponent::BeginInMemory() {
@@ -23,11 +111,30 @@ absl::Status KeyspaceComponent::Initialize() {
 absl::Status KeyspaceComponent::Export(ExportContext& context) const {
   std::lock_guard lock(engine_.mutex());
   const bool in_memory = memory_.Crosses(context);
+  if (in_memory && AnyPending(engine_)) {
+    return absl::FailedPreconditionError(
+        "keys of the upgrade before have not been loaded yet: upgrade again");
+  }
+  const bool ahead = copy_ != nullptr && copy_->has_copy() && !context.snapshot();
+  if (ahead) {
+    LIVEEXEC_RETURN_IF_ERROR(copy_->Finish());
+    for (int i = 0; i < Keyspace::kDatabases; ++i) {
+      const int escrow = copy_->escrow_fd(i);
+      if (escrow < 0) continue;
+      LIVEEXEC_RETURN_IF_ERROR(context.CarryFd(kRole, static_cast<uint64_t>(i), escrow));
+    }
+  } else if (!in_memory && !context.snapshot()) {
+    LoadAll();
+  }
   format_.WriteKeyspace(
-      engine_, [&] { return in_memory || context.SliceIsSpent(); },
+      engine_, [&] { return in_memory || context.SliceIsSpent(); }, ahead ? copy_.get() : nullptr,
       context.InitRoot<capnp::AnyPointer>());
+  // Of an upgrade before: a rehearsal does without what has not been loaded yet.
+  if (context.snapshot() && AnyPending(engine_)) context.LeaveOutTheRest();
   return absl::OkStatus();
 }
+
+// ---- New program.
 
 absl::Status KeyspaceComponent::Rehydrate(ImportContext& context) {
   LIVEEXEC_ASSIGN_OR_RETURN(auto root, context.Root<capnp::AnyPointer>());
@@ -40,7 +147,50 @@ absl::Status KeyspaceComponent::Rehydrate(ImportContext& context) {
   } else if (memory_.has_heap()) {
     BeginInMemory();
   }
-  return format_.ReadKeyspace(root, engine_);
+  Loader loader(*this, context);
+  return format_.ReadKeyspace(root, engine_, &loader);
+}
+
+void KeyspaceComponent::Activate() {
+  std::lock_guard lock(engine_.mutex());
+  StartLoading();
+}
+
+void KeyspaceComponent::StartLoading() {
+  if (!AnyPending(engine_)) return ForgetLoaded();
+  slices_.Start([this](int64_t end_ns) { return LoadSome(end_ns); });
+}
+
+bool KeyspaceComponent::LoadSome(int64_t end_ns) {
+  std::lock_guard lock(engine_.mutex());
+  for (int i = 0; i < Keyspace::kDatabases; ++i) {
+    Database& database = engine_.keyspace().database(i);
+    while (database.pending() != nullptr && database.pending()->size() > 0) {
+      database.pending()->LoadSome(database);
+      if (MonotonicNs() >= end_ns) return true;
+    }
+  }
+  ForgetLoaded();
+  return false;
+}
+
+void KeyspaceComponent::LoadAll() const {
+  for (int i = 0; i < Keyspace::kDatabases; ++i) {
+    Database& database = engine_.keyspace().database(i);
+    if (database.pending() == nullptr) continue;
+    database.pending()->LoadRange(database, 0, std::numeric_limits<uint64_t>::max());
+  }
+}
+
+void KeyspaceComponent::ForgetLoaded() {
+  for (int i = 0; i < Keyspace::kDatabases; ++i) {
+    Database& database = engine_.keyspace().database(i);
+    if (database.pending() == nullptr || database.pending()->size() > 0) continue;
+    for (auto& pending : pending_) {
+      if (pending.get() == database.pending()) pending.reset();
+    }
+    database.set_pending(nullptr);
+  }
 }
 
 }  // namespace liveexec::demo

@@ -61,7 +61,7 @@ Server::Server(const Options& options, const StateFormat& format, Upgrader& upgr
       loops_(std::move(loops)),
       engine_(MakeEngineOptions(format, loops_.size()), this),
       memory_(MemoryOptions(options, format)),
-      keyspace_(engine_, format_, memory_),
+      keyspace_(engine_, format_, memory_, *loops_[0]),
       connections_(std::in_place, ConnectionOptions()) {
   for (size_t i = 0; i < loops_.size(); ++i) {
     shared_.push_back({.engine = &engine_,

@@ -3,8 +3,6 @@
 #define LIVEEXEC_HANDOFF_BUDGETS_H_
 
 #include <cstdint>
-#include <optional>
-#include <string>
 
 #include "absl/status/status.h"
 #include "handoff/attempt.h"
@@ -22,9 +20,6 @@ absl::Status CheckMemoryBudget(uint64_t state_bytes);
 // E_BLACKOUT: it would take longer than the attempt's budget, judged by the last upgrade of this
 // process and by how long the snapshot took.
 absl::Status CheckBlackoutBudget(Program& program, const Attempt& attempt, int64_t snapshot_ns);
-
-// In bytes, the smaller of the machine's and of our cgroup's; nothing when neither can be read.
-std::optional<uint64_t> AvailableMemory();
 
 }  // namespace liveexec
 

@@ -34,9 +34,8 @@ absl::Status ExportContext::LendFd(std::string_view role, uint64_t number, int f
   return status;
 }
 
-bool ExportContext::SuccessorReads(std::string_view component, uint64_t fingerprint) const {
-  return successor_.note != nullptr && !successor_.portable_only &&
-         successor_.note->ReadsResidentLayout(component, fingerprint);
+bool Successor::Reads(std::string_view component, uint64_t fingerprint) const {
+  return note != nullptr && !portable_only && note->ReadsResidentLayout(component, fingerprint);
 }
 
 void ImportContext::NoteProtected(uint64_t begin, uint64_t end) {

@@ -62,6 +62,10 @@ struct ProgramNote;
 
 // Who is to read what is exported.
 struct Successor {
+  // Whether it goes on with resident memory of `component` that has the layout `fingerprint`
+  // (LIVEEXEC_RESIDENT_LAYOUT).
+  bool Reads(std::string_view component, uint64_t fingerprint) const;
+
   const ProgramNote* note = nullptr;  // borrowed; null: not known, which reads no resident memory
   bool portable_only = false;         // resident memory failed before: do without
   bool rehearsal = false;             // it reads a snapshot, in a process of its own
@@ -86,9 +90,8 @@ class ExportContext {
   // that neither its content nor its offset can be touched there. Its content may be.
   absl::Status LendFd(std::string_view role, uint64_t number, int fd);
 
-  // Whether the successor goes on with resident memory of `component` that has the layout
-  // `fingerprint` (LIVEEXEC_RESIDENT_LAYOUT). If not, state that is in it has to be exported.
-  bool SuccessorReads(std::string_view component, uint64_t fingerprint) const;
+  // Who is to read it. State in resident memory whose layout it does not read has to be exported.
+  const Successor& successor() const { return successor_; }
 
   // There is nothing for this successor: as if this program did not have the component. The
   // successor's, if it has one, is initialized.
@@ -102,6 +105,9 @@ class ExportContext {
   // border (an orphaned list that is truncated before it is adopted does it). Always false in the
   // crossing itself, which leaves out nothing.
   bool SliceIsSpent();
+
+  // For components that leave records out of a snapshot for another reason: the rehearsal says so.
+  void LeaveOutTheRest() { slice_spent_ = true; }
 
   // True when this is a snapshot for a rehearsal.
   bool snapshot() const { return slice_end_ns_ != 0; }
@@ -210,8 +216,13 @@ class Component {
   // Ahead of the blackout, while the program serves on (no thread is parked): do what would
   // otherwise take time in it, in slices between the loop's other events, and keep what clients see
   // as it was. Call `done`, once, on any thread, when there is no more to do ahead; it does nothing
-  // when it comes too late. The rehearsal is over then, so the upgrade will most likely happen.
-  virtual void Precopy(absl::AnyInvocable<void() &&> done) { std::move(done)(); }
+  // when it comes too late. An error abandons the upgrade (E_GUARD unless it has a code of its
+  // own). The rehearsal is over then, so the upgrade will most likely happen. A state that is too
+  // large for the blackout is written here: bulk_writer.h. `successor` is borrowed for the call.
+  virtual void Precopy(const Successor& successor, absl::AnyInvocable<void(absl::Status) &&> done) {
+    (void)successor;
+    std::move(done)(absl::OkStatus());
+  }
   // The upgrade was abandoned: undo what Precopy did. Also when `done` has not been called yet, and
   // after Resume when it had come to Quiesce. Main executor's thread, no thread is parked.
   virtual void AbandonPrecopy() {}

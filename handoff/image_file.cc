@@ -1,8 +1,6 @@
 #include "handoff/image_file.h"
 
-#include <signal.h>
 #include <string.h>
-#include <time.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -15,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "handoff/error_code.h"
+#include "handoff/file_size_signal.h"
 #include "handoff/guarded_call.h"
 
 namespace liveexec {
@@ -41,27 +40,6 @@ static_assert(std::endian::native == std::endian::little, "images are read in pl
 uint64_t HeaderChecksum(const Header& header) {
   return XXH3_64bits(&header, offsetof(Header, header_checksum));
 }
-
-// A write beyond RLIMIT_FSIZE is EFBIG, and a SIGXFSZ whose default is to kill the process. While
-// this exists it is held back, and at the end forgotten.
-class FileSizeSignalHeld {
- public:
-  FileSizeSignalHeld() {
-    sigemptyset(&signal_);
-    sigaddset(&signal_, SIGXFSZ);
-    pthread_sigmask(SIG_BLOCK, &signal_, &before_);
-  }
-  ~FileSizeSignalHeld() {
-    const struct timespec now = {};
-    if (sigismember(&before_, SIGXFSZ) == 0) sigtimedwait(&signal_, nullptr, &now);
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  FileSizeSignalHeld(const FileSizeSignalHeld&) = delete;
-  FileSizeSignalHeld& operator=(const FileSizeSignalHeld&) = delete;
-
- private:
-  sigset_t signal_, before_;
-};
 
 absl::Status Damaged(std::string_view code, std::string_view message) {
   return CodedError(code, absl::StatusCode::kDataLoss, message);

@@ -34,11 +34,13 @@ struct Progress {
   }
 };
 
-void BeginAll(Program& program, const std::shared_ptr<Progress>& progress) {
+void BeginAll(Program& program, const Successor& successor,
+              const std::shared_ptr<Progress>& progress) {
   for (Component* component : program.components) {
     absl::Status status =
         GuardedCall(absl::StrCat("precopy component ", std::string(component->name())), [&] {
-          component->Precopy([progress] { progress->Finish(absl::OkStatus()); });
+          component->Precopy(
+              successor, [progress](const absl::Status& outcome) { progress->Finish(outcome); });
           return absl::OkStatus();
         });
     if (!status.ok()) progress->Finish(status);
@@ -51,13 +53,13 @@ absl::Status Precopy(Program& program, Attempt& attempt) {
   auto progress = std::make_shared<Progress>();
   progress->left = program.components.size();
   attempt.precopy_begun = true;
-  program.main.Post([progress, &program] {
+  program.main.Post([progress, &program, successor = SuccessorOf(attempt)] {
     {
       std::lock_guard lock(progress->mutex);
       // Once it is given up, what the reference refers to may be gone.
       if (progress->given_up) return;
     }
-    BeginAll(program, progress);
+    BeginAll(program, successor, progress);
   });
   std::unique_lock lock(progress->mutex);
   const int64_t start_ns = MonotonicNs();

@@ -81,7 +81,7 @@ void ResidentMemory::Resume() {
 
 void ResidentMemory::NotePath(ExportContext& context) const {
   if (regions_.empty()) return;
-  if (!WouldCross(context)) {
+  if (!CrossesTo(context.successor())) {
     if (context.snapshot()) return;
     context.Note(absl::StrCat(options_.name,
                               ": resident memory stays behind, its content was exported: the "
@@ -102,7 +102,7 @@ void ResidentMemory::NotePath(ExportContext& context) const {
 
 absl::Status ResidentMemory::Export(ExportContext& context) const {
   NotePath(context);
-  if (!WouldCross(context)) {
+  if (!CrossesTo(context.successor())) {
     context.Omit();
     return absl::OkStatus();
   }

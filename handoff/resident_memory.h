@@ -83,7 +83,11 @@ class ResidentMemory final : public Component {
   // Whether the successor that `context` exports to gets the memory. Always false in a snapshot,
   // whose reader cannot use what is in it.
   bool Crosses(const ExportContext& context) const {
-    return !context.snapshot() && WouldCross(context);
+    return !context.snapshot() && CrossesTo(context.successor());
+  }
+  // The same ahead of the blackout, in Component::Precopy.
+  bool CrossesTo(const Successor& successor) const {
+    return !regions_.empty() && successor.Reads(options_.name, options_.layout);
   }
 
   // ---- Component.
@@ -96,9 +100,6 @@ class ResidentMemory final : public Component {
   void Committed() override;
 
  private:
-  bool WouldCross(const ExportContext& context) const {
-    return !regions_.empty() && context.SuccessorReads(options_.name, options_.layout);
-  }
   void NotePath(ExportContext& context) const;
 
   ResidentMemoryOptions options_;

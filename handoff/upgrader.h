@@ -63,7 +63,7 @@ struct UpgraderOptions {
   // takes longer to export is sampled; the journal says so.
   absl::Duration rehearsal_slice = absl::Milliseconds(5);
   // For what components do ahead of the blackout (Component::Precopy).
-  absl::Duration precopy_deadline = absl::Seconds(30);
+  absl::Duration precopy_deadline = absl::Minutes(2);
   absl::Duration quiesce_deadline = absl::Seconds(5);
   // From the first stopped thread to exec. Passing it abandons the upgrade.
   absl::Duration blackout_budget = absl::Seconds(10);

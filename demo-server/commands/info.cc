@@ -137,6 +137,7 @@ void Stats(Engine& engine, Page& page) {
   page.Line("total_net_output_bytes", statistics.output_bytes);
   page.Line("rejected_connections", 0);
   page.Line("expired_keys", statistics.expired);
+  page.Line("liveexec_lost_keys", statistics.lost_keys);
   page.Line("evicted_keys", 0);
   page.Line("keyspace_hits", statistics.hits);
   page.Line("keyspace_misses", statistics.misses);
@@ -189,9 +190,9 @@ void KeyspaceSection(Engine& engine, Page& page) {
   for (int i = 0; i < Keyspace::kDatabases; ++i) {
     const Database& database = engine.keyspace().database(i);
     if (database.size() == 0) continue;
-    page.Line("db" + std::to_string(i),
-              "keys=" + std::to_string(database.size()) +
-                  ",expires=" + std::to_string(database.volatile_entries().size()) + ",avg_ttl=0");
+    page.Line("db" + std::to_string(i), "keys=" + std::to_string(database.size()) +
+                                            ",expires=" + std::to_string(database.volatile_size()) +
+                                            ",avg_ttl=0");
   }
 }
 

@@ -31,18 +31,17 @@ void TypeOfKey(Call& call) {
 void Keys(Call& call) {
   const Database& database = call.engine().keyspace().database(call.database());
   std::vector<std::string_view> found;
-  for (const Entry* entry : database.entries()) {
-    if (entry->expires_at != kNoExpiry && entry->expires_at <= call.now()) continue;
-    if (call[1] == "*" || GlobMatch(call[1], entry->key())) found.push_back(entry->key());
-  }
+  database.ForEachKey([&](std::string_view key, int64_t expires_at) {
+    if (expires_at != kNoExpiry && expires_at <= call.now()) return;
+    if (call[1] == "*" || GlobMatch(call[1], key)) found.push_back(key);
+  });
   call.reply().Array(found.size());
   for (std::string_view key : found) call.reply().Bulk(key);
 }
 
 void RandomKey(Call& call) {
-  const Database& database = call.engine().keyspace().database(call.database());
-  while (database.size() > 0) {
-    const Entry* entry = database.entries()[call.engine().random() % database.size()];
+  Database& database = call.engine().keyspace().database(call.database());
+  while (const Entry* entry = database.RandomEntry([&] { return call.engine().random(); })) {
     // An expired one is erased by the look, so this ends.
     const std::string key(entry->key());
     if (call.Find(key) != nullptr) return call.reply().Bulk(key);

@@ -67,7 +67,7 @@ bool ReadOptions(Call& call, size_t first, bool with_type, ScanOptions* options)
 // Gathers at least options.count nodes, or those of ten times as many buckets. Returns the next
 // cursor.
 template <typename Table, typename Visit>
-uint64_t Gather(const Table& table, const ScanOptions& options, Visit visit) {
+uint64_t Gather(Table& table, const ScanOptions& options, Visit visit) {
   uint64_t cursor = options.cursor;
   size_t seen = 0;
   const size_t most = options.count > std::numeric_limits<size_t>::max() / 10
@@ -94,7 +94,7 @@ void Scan(Call& call) {
   if (!ReadCursor(call, 1, &options.cursor)) return;
   if (!ReadOptions(call, 2, /*with_type=*/true, &options)) return;
   std::vector<Entry*> seen;
-  const Database& database = call.engine().keyspace().database(call.database());
+  Database& database = call.engine().keyspace().database(call.database());
   const uint64_t next = Gather(database, options, [&](Entry* entry) { seen.push_back(entry); });
   std::vector<const Entry*> found;
   for (Entry* entry : seen) {

@@ -74,6 +74,7 @@ struct Statistics {
   uint64_t input_bytes = 0;
   uint64_t output_bytes = 0;
   uint64_t changes = 0;    // of keys
+  uint64_t lost_keys = 0;  // that an upgrade carried and this program could not read
   int64_t started_ms = 0;  // Unix time of the first program's start
 };
 
@@ -173,6 +174,7 @@ class Engine {
   // To be called for every key that was changed, added or removed.
   void Modified(int database, std::string_view key) {
     ++statistics_.changes;
+    keyspace_.database(database).Modified(key);
     if (!watches_.empty()) watches_.Touch(database, key);
   }
   void Expire(int database, Entry* entry);

@@ -39,10 +39,9 @@ void Watches::Touch(int database, std::string_view key) {
 void Watches::TouchAll(int database, const Database& before, const Database* after) {
   for (const auto& [name, sessions] : watchers_) {
     if (name.database != database) continue;
-    if (before.Find(name.key) == nullptr &&
-        (after == nullptr || after->Find(name.key) == nullptr)) {
-      continue;
-    }
+    const bool touched =
+        before.Contains(name.key) || (after != nullptr && after->Contains(name.key));
+    if (!touched) continue;
     for (Session* session : sessions) session->transaction.outdated = true;
   }
 }

@@ -26,7 +26,8 @@ class KeyspaceImageOf {
   };
 
   // Leaves out the rest of the keys once `stop` is true.
-  static void Write(const Engine& engine, StateFormat::Stop stop, typename Image::Builder image) {
+  static void Write(const Engine& engine, StateFormat::Stop stop, const KeysAhead* ahead,
+                    typename Image::Builder image) {
     const Keyspace& keyspace = engine.keyspace();
     image.setHashSeed(keyspace.seed());
     image.setNextSessionId(engine.next_session_id());
@@ -37,11 +38,13 @@ class KeyspaceImageOf {
     if (stop()) return;
     auto databases = image.initDatabases(Keyspace::kDatabases);
     for (int i = 0; i < Keyspace::kDatabases; ++i) {
-      WriteDatabase(keyspace.database(i), stop, databases[static_cast<unsigned>(i)]);
+      auto database = databases[static_cast<unsigned>(i)];
+      if (ahead != nullptr && ahead->Save(i, database.getAhead())) continue;
+      WriteDatabase(keyspace.database(i), stop, database);
     }
   }
 
-  static absl::Status Read(typename Image::Reader image, Engine& engine) {
+  static absl::Status Read(typename Image::Reader image, Engine& engine, KeysAhead* ahead) {
     if (image.hasDatabases()) engine.keyspace().Reset(image.getHashSeed());
     engine.set_next_session_id(std::max<uint64_t>(image.getNextSessionId(), 1));
     ReadStatistics(image, engine);
@@ -53,7 +56,66 @@ class KeyspaceImageOf {
       return absl::DataLossError("the image has more databases than there can be");
     }
     for (unsigned i = 0; i < databases.size(); ++i) {
-      LIVEEXEC_RETURN_IF_ERROR(ReadDatabase(databases[i], static_cast<int>(i), engine));
+      LIVEEXEC_RETURN_IF_ERROR(ReadDatabase(databases[i], static_cast<int>(i), engine, ahead));
+    }
+    return absl::OkStatus();
+  }
+
+  static void WriteKey(const Entry& entry, typename Key::Builder key) {
+    key.setName(ToData(entry.key()));
+    key.setExpiresAtMs(entry.expires_at);
+    if constexpr (kHasAccessStatistics) {
+      key.setAccesses(entry.accesses);
+      key.setAccessedAtMs(entry.accessed_at);
+    }
+    auto value = key.getValue();
+    switch (entry.value.type()) {
+      case Type::kString:
+        return WriteString(*entry.value.As<Bytes>(), value);
+      case Type::kList: {
+        const List& list = *entry.value.As<List>();
+        return WriteList(list, value.initList(static_cast<unsigned>(list.size())));
+      }
+      case Type::kSet: {
+        const auto& nodes = entry.value.As<Set>()->nodes().nodes();
+        auto members = value.initSet(static_cast<unsigned>(nodes.size()));
+        for (unsigned i = 0; i < nodes.size(); ++i) members.set(i, ToData(nodes[i]->key()));
+        return;
+      }
+      case Type::kSortedSet: {
+        const auto& nodes = entry.value.As<SortedSet>()->members().nodes();
+        auto members = value.initSortedSet(static_cast<unsigned>(nodes.size()));
+        for (unsigned i = 0; i < nodes.size(); ++i) {
+          members[i].setMember(ToData(nodes[i]->key()));
+          members[i].setScore(nodes[i]->score);
+        }
+        return;
+      }
+      case Type::kHash: {
+        const auto& nodes = entry.value.As<Hash>()->fields().nodes();
+        auto fields = value.initHash(static_cast<unsigned>(nodes.size()));
+        for (unsigned i = 0; i < nodes.size(); ++i) {
+          fields[i].setName(ToData(nodes[i]->key()));
+          fields[i].setValue(ToData(nodes[i]->value));
+        }
+        return;
+      }
+    }
+  }
+
+  static absl::Status ReadKey(typename Key::Reader key, Database& database, const Engine& engine) {
+    const std::string_view name = FromData(key.getName());
+    if (database.FindLoaded(name) != nullptr) return absl::DataLossError("a key is there twice");
+    Value value(std::string_view{});
+    if (!ReadValue(key.getValue(), engine.keyspace().seed(), &value) || value.Empty()) {
+      return absl::DataLossError("a key has an impossible value");
+    }
+    Entry* entry = database.Insert(name, std::move(value));
+    database.SetExpiry(entry, std::max(key.getExpiresAtMs(), kNoExpiry));
+    entry->accessed_at = engine.now();
+    if constexpr (kHasAccessStatistics) {
+      entry->accesses = key.getAccesses();
+      if (key.getAccessedAtMs() != 0) entry->accessed_at = key.getAccessedAtMs();
     }
     return absl::OkStatus();
   }
@@ -140,48 +202,6 @@ class KeyspaceImageOf {
     }
   }
 
-  static void WriteKey(const Entry& entry, typename Key::Builder key) {
-    key.setName(ToData(entry.key()));
-    key.setExpiresAtMs(entry.expires_at);
-    if constexpr (kHasAccessStatistics) {
-      key.setAccesses(entry.accesses);
-      key.setAccessedAtMs(entry.accessed_at);
-    }
-    auto value = key.getValue();
-    switch (entry.value.type()) {
-      case Type::kString:
-        return WriteString(*entry.value.As<Bytes>(), value);
-      case Type::kList: {
-        const List& list = *entry.value.As<List>();
-        return WriteList(list, value.initList(static_cast<unsigned>(list.size())));
-      }
-      case Type::kSet: {
-        const auto& nodes = entry.value.As<Set>()->nodes().nodes();
-        auto members = value.initSet(static_cast<unsigned>(nodes.size()));
-        for (unsigned i = 0; i < nodes.size(); ++i) members.set(i, ToData(nodes[i]->key()));
-        return;
-      }
-      case Type::kSortedSet: {
-        const auto& nodes = entry.value.As<SortedSet>()->members().nodes();
-        auto members = value.initSortedSet(static_cast<unsigned>(nodes.size()));
-        for (unsigned i = 0; i < nodes.size(); ++i) {
-          members[i].setMember(ToData(nodes[i]->key()));
-          members[i].setScore(nodes[i]->score);
-        }
-        return;
-      }
-      case Type::kHash: {
-        const auto& nodes = entry.value.As<Hash>()->fields().nodes();
-        auto fields = value.initHash(static_cast<unsigned>(nodes.size()));
-        for (unsigned i = 0; i < nodes.size(); ++i) {
-          fields[i].setName(ToData(nodes[i]->key()));
-          fields[i].setValue(ToData(nodes[i]->value));
-        }
-        return;
-      }
-    }
-  }
-
   template <typename ValueBuilder>
   static void WriteString(const Bytes& bytes, ValueBuilder value) {
     if (bytes.size() <= kLongestPiece) return value.setString(ToData(bytes));
@@ -189,8 +209,15 @@ class KeyspaceImageOf {
   }
 
   template <typename DatabaseReader>
-  static absl::Status ReadDatabase(DatabaseReader image, int index, Engine& engine) {
+  static absl::Status ReadDatabase(DatabaseReader image, int index, Engine& engine,
+                                   KeysAhead* ahead) {
     Database& database = engine.keyspace().database(index);
+    if (image.hasAhead()) {
+      if (ahead == nullptr || image.getChunks().size() > 0) {
+        return absl::DataLossError("a database's keys are said to be where they cannot be");
+      }
+      return ahead->Load(index, image.getAhead());
+    }
     size_t count = 0;
     for (auto chunk : image.getChunks()) count += chunk.getKeys().size();
     database.Reserve(count);
@@ -198,23 +225,6 @@ class KeyspaceImageOf {
       for (typename Key::Reader key : chunk.getKeys()) {
         LIVEEXEC_RETURN_IF_ERROR(ReadKey(key, database, engine));
       }
-    }
-    return absl::OkStatus();
-  }
-
-  static absl::Status ReadKey(typename Key::Reader key, Database& database, Engine& engine) {
-    const std::string_view name = FromData(key.getName());
-    if (database.Find(name) != nullptr) return absl::DataLossError("a key is there twice");
-    Value value(std::string_view{});
-    if (!ReadValue(key.getValue(), engine.keyspace().seed(), &value) || value.Empty()) {
-      return absl::DataLossError("a key has an impossible value");
-    }
-    Entry* entry = database.Insert(name, std::move(value));
-    database.SetExpiry(entry, std::max(key.getExpiresAtMs(), kNoExpiry));
-    entry->accessed_at = engine.now();
-    if constexpr (kHasAccessStatistics) {
-      entry->accesses = key.getAccesses();
-      if (key.getAccessedAtMs() != 0) entry->accessed_at = key.getAccessedAtMs();
     }
     return absl::OkStatus();
   }

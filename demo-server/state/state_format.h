@@ -18,6 +18,17 @@
 
 namespace liveexec::demo {
 
+// Databases whose keys are not in the key space's image but in records of their own, which were
+// written ahead of it.
+class KeysAhead {
+ public:
+  virtual ~KeysAhead() = default;
+  // Writes what the image is to say of a database's records; false: its keys go into the image.
+  virtual bool Save(int database, capnp::AnyPointer::Builder image) const = 0;
+  // The reverse, in a program that reads the image. The database is empty.
+  virtual absl::Status Load(int database, capnp::AnyPointer::Reader image) = 0;
+};
+
 class StateFormat {
  public:
   virtual ~StateFormat() = default;
@@ -33,9 +44,28 @@ class StateFormat {
   // and return DataLoss for what cannot be: nothing is assumed of the program that wrote it.
   // `stop` is asked between keys: once it is true the rest is left out.
   using Stop = absl::FunctionRef<bool()>;
-  virtual void WriteKeyspace(const Engine& engine, Stop stop,
+  // `ahead` may be null: then there are no such databases.
+  virtual void WriteKeyspace(const Engine& engine, Stop stop, const KeysAhead* ahead,
                              capnp::AnyPointer::Builder root) const = 0;
-  virtual absl::Status ReadKeyspace(capnp::AnyPointer::Reader root, Engine& engine) const = 0;
+  virtual absl::Status ReadKeyspace(capnp::AnyPointer::Reader root, Engine& engine,
+                                    KeysAhead* ahead) const = 0;
+  void WriteKeyspace(const Engine& engine, Stop stop, capnp::AnyPointer::Builder root) const {
+    WriteKeyspace(engine, stop, nullptr, root);
+  }
+  absl::Status ReadKeyspace(capnp::AnyPointer::Reader root, Engine& engine) const {
+    return ReadKeyspace(root, engine, nullptr);
+  }
+
+  // One key by itself. LoadKey puts it into `database`, whose table must not have it.
+  virtual void WriteKey(const Entry& entry, capnp::AnyPointer::Builder root) const = 0;
+  virtual absl::Status LoadKey(capnp::AnyPointer::Reader root, Database& database,
+                               const Engine& engine) const = 0;
+  struct KeyHead {
+    std::string_view name;  // lives as long as the message
+    int64_t expires_at = kNoExpiry;
+  };
+  virtual KeyHead PeekKey(capnp::AnyPointer::Reader root) const = 0;
+
   virtual void WriteSession(const Session& session, capnp::AnyPointer::Builder root) const = 0;
   // Fills `session`, id included, but does not make it known to the engine: Engine::Adopt does.
   virtual absl::Status ReadSession(capnp::AnyPointer::Reader root, const Engine& engine,

@@ -36,9 +36,10 @@ struct CommandCalls {
   calls @1 :UInt64;
 }
 
-# One of the sixteen; its keys in iteration order, in pieces, since a list has a limit.
+# One of the sixteen; its keys in iteration order, in pieces, since a list has a limit; or copied ahead.
 struct Database {
   chunks @0 :List(KeyChunk);
+  ahead @1 :AnyPointer;        # a BulkSet of handoff/bulk.capnp whose records are Keys; absent: all are in chunks
 }
 
 struct KeyChunk {

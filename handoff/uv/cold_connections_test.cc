@@ -99,7 +99,7 @@ class ColdConnectionsTest : public ::testing::Test {
 
   void Precopy() {
     bool done = false;
-    server_->Precopy([&] { done = true; });
+    server_->Precopy(Successor(), [&](const absl::Status&) { done = true; });
     loop_.RunUntil([&] { return done; });
   }
 

@@ -116,7 +116,7 @@ class StreamServer final : public Component {
   size_t size() const { return size_.load(std::memory_order_relaxed); }
 
   std::string_view name() const override { return options_.name; }
-  void Precopy(absl::AnyInvocable<void() &&> done) override;
+  void Precopy(const Successor& successor, absl::AnyInvocable<void(absl::Status) &&> done) override;
   void AbandonPrecopy() override;
   absl::Status Quiesce() override;
   absl::Status Export(ExportContext& context) const override;

@@ -11,11 +11,11 @@
 
 namespace liveexec::uv {
 
-void StreamServer::Precopy(absl::AnyInvocable<void() &&> done) {
-  if (!serving_ || size() < options_.cold_threshold) return std::move(done)();
+void StreamServer::Precopy(const Successor&, absl::AnyInvocable<void(absl::Status) &&> done) {
+  if (!serving_ || size() < options_.cold_threshold) return std::move(done)(absl::OkStatus());
   struct Progress {
     std::atomic<size_t> left;
-    absl::AnyInvocable<void() &&> done;
+    absl::AnyInvocable<void(absl::Status) &&> done;
   };
   auto progress = std::make_shared<Progress>();
   progress->left = loops_.size();
@@ -24,7 +24,7 @@ void StreamServer::Precopy(absl::AnyInvocable<void() &&> done) {
   for (auto& loop : loops_) {
     loop->executor.Post([streams = loop->streams, progress] {
       streams->Cool([progress] {
-        if (--progress->left == 0) std::move(progress->done)();
+        if (--progress->left == 0) std::move(progress->done)(absl::OkStatus());
       });
     });
   }

@@ -4,6 +4,7 @@
 //
 // Files named "seed-..." are its own; what fuzzing adds has other names.
 #include <elf.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
@@ -14,6 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/syscalls.h"
+#include "handoff/bulk_chunk.h"
 #include "handoff/control_frame.h"
 #include "handoff/manifest.h"
 #include "handoff/testing/image_bytes.h"
@@ -70,6 +73,43 @@ JournalEntry Entry(Outcome outcome) {
   entry.notes = {"a note"};
   entry.phases = {{"checking", 1, 2}, {"sealing", 3, 4}};
   return entry;
+}
+
+// The keys of a small server, as they are copied ahead.
+void AddChunks(Corpus& corpus) {
+  demo::EngineHarness server;
+  demo::TestClient client(server);
+  for (const char* command : {"SET k1 v", "SET k2 v PX 99999999", "RPUSH l a b", "SADD s 1 2",
+                              "ZADD z 1 a 2 b", "HSET h f v"}) {
+    client.Call(command);
+  }
+  for (uint8_t version = 0; version < 3; ++version) {
+    auto chunk = BulkChunkWriter::Create(Syscalls::Kernel(), "seed");
+    FUZZ_CHECK_OK(chunk.status());
+    uint8_t records = 0;
+    uint64_t cursor = 0;
+    demo::Database& database = server.engine().keyspace().database(0);
+    do {
+      cursor = database.Scan(cursor, [&](const demo::Entry* entry) {
+        capnp::MallocMessageBuilder message;
+        FormatOf(version).WriteKey(*entry, message.initRoot<capnp::AnyPointer>());
+        const bool marked = entry->expires_at != demo::kNoExpiry;
+        FUZZ_CHECK_OK((*chunk)->Add(entry->hash, marked, message));
+        ++records;
+      });
+    } while (cursor != 0);
+    absl::StatusOr<bool> more = true;
+    while (more.ok() && *more) more = (*chunk)->FinishSome();
+    FUZZ_CHECK_OK(more.status());
+    std::string bytes((*chunk)->TakeChunk().size(), '\0');
+    FUZZ_CHECK(pread((*chunk)->TakeFd().get(), bytes.data(), bytes.size(), 0) ==
+               static_cast<ssize_t>(bytes.size()));
+    const std::string number = std::to_string(version);
+    corpus.Add("bulk_chunk", "keys-v" + number, static_cast<char>(version << 1) + bytes);
+    corpus.Add("bulk_chunk", "keys-made-v" + number,
+               std::string{static_cast<char>(version << 1 | 1), static_cast<char>(records)} +
+                   bytes.substr(64));
+  }
 }
 
 void AddManifests(Corpus& corpus) {
@@ -317,6 +357,7 @@ int main(int argc, char** argv) {
   liveexec::fuzz::Corpus corpus(argv[1]);
   liveexec::fuzz::AddImages(corpus);
   liveexec::fuzz::AddManifests(corpus);
+  liveexec::fuzz::AddChunks(corpus);
   liveexec::fuzz::AddFrames(corpus);
   liveexec::fuzz::AddTables(corpus);
   liveexec::fuzz::AddNotes(corpus);
