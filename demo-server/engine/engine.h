@@ -174,7 +174,7 @@ class Engine {
   // To be called for every key that was changed, added or removed.
   void Modified(int database, std::string_view key) {
     ++statistics_.changes;
-    keyspace_.database(database).Modified(key);
+    keyspace_->database(database).Modified(key);
     if (!watches_.empty()) watches_.Touch(database, key);
   }
   void Expire(int database, Entry* entry);
