@@ -40,6 +40,7 @@ absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector, 
 }  // namespace
 
 absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector, Executor* caller) {
+  if (caller == &program.main) return ExportOnMain(program, inspector, nullptr);
   auto job = std::make_shared<Job>();
   program.main.Post([job, &program, &inspector, caller] {
     std::lock_guard lock(job->mutex);
