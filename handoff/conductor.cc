@@ -36,9 +36,9 @@ absl::StatusOr<std::unique_ptr<Conductor>> Conductor::Create(Options options) {
   return conductor;
 }
 
-void Conductor::Start() {
+absl::Status Conductor::Start() {
   may_be_guest_ = options_.host != nullptr && BecomeGuest();
-  if (!may_be_guest_) StartThread();
+  return may_be_guest_ ? absl::OkStatus() : StartThread();
 }
 
 void Conductor::Stop() {
@@ -78,8 +78,9 @@ void Conductor::OnWatched() {
   UnwatchAll();
   Turn(0);
   if (!needs_thread_ && !next_turn_on_thread_) return WatchAll();
+  // An upgrade goes on without: what its thread would do is done between the host's callbacks.
+  if (!StartThread().ok()) return WatchAll();
   LeaveHost();
-  StartThread();
 }
 
 void Conductor::WatchAll() {
@@ -108,9 +109,17 @@ void Conductor::UnwatchAll() {
 
 // ---- On its own thread
 
-void Conductor::StartThread() {
+absl::Status Conductor::StartThread() {
   if (options_.parking != nullptr) options_.parking->Add(*this);
-  thread_ = StartFrameworkThread([this] { Run(); });
+  absl::AnyInvocable<void()&&> body = [this] { Run(); };
+  auto thread = StartFrameworkThread(body);
+  no_thread_ = !thread.ok();
+  if (thread.ok()) {
+    thread_ = *std::move(thread);
+  } else if (options_.parking != nullptr) {
+    options_.parking->Remove(*this);
+  }
+  return thread.status();
 }
 
 void Conductor::JoinThread() {
@@ -137,11 +146,15 @@ void Conductor::Run() {
 }
 
 void Conductor::ComeHome() {
-  JoinThread();
+  if (thread_.joinable()) JoinThread();
   if (BecomeGuest()) return;
-  // It stays until it is next asked to leave.
+  // On its thread, then, until it is next asked to leave.
   needs_thread_ = true;
-  StartThread();
+  if (StartThread().ok()) return;
+  // Neither a thread nor fds: there will be some again.
+  options_.host->Post([this, exists = exists_] {
+    if (*exists) ComeHome();
+  });
 }
 
 // ---- In both

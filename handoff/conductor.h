@@ -51,18 +51,24 @@ class Conductor : public Executor {
   static absl::StatusOr<std::unique_ptr<Conductor>> Create(Options options);
   ~Conductor() override { Stop(); }
 
-  // Start, Stop and the destructor belong to the host's thread, if there is one.
-  void Start();
+  // Start, Stop and the destructor belong to the host's thread, if there is one. An error carries
+  // the errno: neither can the host watch, nor is there a thread.
+  absl::Status Start();
   // Tasks that were not run, or come later, are dropped.
   void Stop();
 
   void Post(absl::AnyInvocable<void() &&> task) override;
 
   // In the conductor. While true, it runs on its own thread, from the end of this turn on; while
-  // false, as the host's guest, as soon as that has a turn.
+  // false, as the host's guest, as soon as that has a turn. Where the system has no thread, or no
+  // fd for the host to watch, it stays where it is.
   void set_needs_thread(bool needed) { needs_thread_ = needed; }
-  // In the conductor: has the next turn on its own thread, and stays there no longer for it.
-  void TakeNextTurnOnThread() { next_turn_on_thread_ = true; }
+  // In the conductor: has the next turn on its own thread, and stays there no longer for it. False:
+  // when it last wanted one, there was none.
+  bool TakeNextTurnOnThread() {
+    next_turn_on_thread_ = true;
+    return !no_thread_;
+  }
   // In the conductor: whether this is its own thread, which may wait for the main one.
   bool on_own_thread() const { return on_own_thread_; }
 
@@ -88,7 +94,7 @@ class Conductor : public Executor {
   void OnWatched();
   void WatchAll();
   void UnwatchAll();
-  void StartThread();
+  absl::Status StartThread();
   void JoinThread();
   void ComeHome();
 
@@ -108,6 +114,7 @@ class Conductor : public Executor {
   bool watchful_ = false;
   bool needs_thread_ = false;
   bool next_turn_on_thread_ = false;
+  bool no_thread_ = false;  // it could not be started
   bool on_own_thread_ = false;
   struct Timer {
     uint64_t number;

@@ -18,6 +18,7 @@
 #include "handoff/conductor.h"
 #include "handoff/parking.h"
 #include "handoff/phase.h"
+#include "handoff/testing/no_threads.h"
 
 namespace liveexec {
 namespace {
@@ -116,7 +117,7 @@ class ConductorGuestTest : public ::testing::Test {
 TEST_F(ConductorGuestTest, RunsTasksOnTheHostsThreadOfWhicheverThreadTheyCome) {
   std::vector<int> order;
   conductor_->Post([&] { order.push_back(1); });
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   conductor_->Post([&] { order.push_back(2); });
   std::thread([&] { conductor_->Post([&] { order.push_back(3); }); }).join();
   std::thread::id where;
@@ -132,7 +133,7 @@ TEST_F(ConductorGuestTest, RunsTasksOnTheHostsThreadOfWhicheverThreadTheyCome) {
 }
 
 TEST_F(ConductorGuestTest, LeavesTheHostInPeaceWhileThereIsNothingToDo) {
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   bool ran = false;
   conductor_->Post([&] { ran = true; });
   host_.TurnUntil([&] { return ran; });
@@ -142,7 +143,7 @@ TEST_F(ConductorGuestTest, LeavesTheHostInPeaceWhileThereIsNothingToDo) {
 }
 
 TEST_F(ConductorGuestTest, ItsTimersWakeTheHost) {
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   const int64_t set_ns = MonotonicNs();
   int64_t fired_ns = 0;
   int cancelled = 0;
@@ -159,7 +160,7 @@ TEST_F(ConductorGuestTest, ItsTimersWakeTheHost) {
 }
 
 TEST_F(ConductorGuestTest, MovesToAThreadOfItsOwnWhichIsParkedAndBack) {
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   for (int i = 0; i < 20; ++i) {
     SendAway();
     EXPECT_EQ(parking_.size(), 1u);
@@ -177,7 +178,7 @@ TEST_F(ConductorGuestTest, MovesToAThreadOfItsOwnWhichIsParkedAndBack) {
 }
 
 TEST_F(ConductorGuestTest, TasksAndTimersMoveWithIt) {
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   std::vector<int> order;
   std::promise<void> fired;
   conductor_->Post([&] {
@@ -199,7 +200,7 @@ TEST_F(ConductorGuestTest, TasksAndTimersMoveWithIt) {
 }
 
 TEST_F(ConductorGuestTest, HasOneTurnOnItsThreadAndComesBack) {
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   bool on_thread = false, back = false;
   conductor_->Post([&] {
     conductor_->TakeNextTurnOnThread();
@@ -213,7 +214,7 @@ TEST_F(ConductorGuestTest, HasOneTurnOnItsThreadAndComesBack) {
 }
 
 TEST_F(ConductorGuestTest, StaysOnItsThreadWhenTheHostWillNotHaveItBackUntilItIsNextAsked) {
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   SendAway();
   host_.set_refuse(true);
   RunThere([&] { conductor_->set_needs_thread(false); });
@@ -226,9 +227,36 @@ TEST_F(ConductorGuestTest, StaysOnItsThreadWhenTheHostWillNotHaveItBackUntilItIs
   CallBack();
 }
 
+TEST_F(ConductorGuestTest, StaysWithTheHostWhileThereIsNoThreadForIt) {
+  ASSERT_TRUE(conductor_->Start().ok());
+  {
+    NoThreads none;
+    bool one_more = true;
+    conductor_->Post([&] {
+      conductor_->set_needs_thread(true);
+      conductor_->Post([&] { one_more = conductor_->TakeNextTurnOnThread(); });
+    });
+    host_.TurnUntil([&] { return !one_more; });
+    EXPECT_TRUE(host_.has_guest());
+    EXPECT_EQ(parking_.size(), 0u);
+  }
+  SendAway();
+  RunThere([&] { EXPECT_TRUE(conductor_->on_own_thread()); });
+  {
+    // On its way back there are no fds, and then no thread either: it comes when there are.
+    NoThreads none;
+    host_.set_refuse(true);
+    RunThere([&] { conductor_->set_needs_thread(false); });
+    for (int i = 0; i < 3; ++i) host_.Turn();
+    EXPECT_EQ(parking_.size(), 0u);
+    host_.set_refuse(false);
+    host_.TurnUntil([&] { return host_.has_guest(); });
+  }
+}
+
 TEST_F(ConductorGuestTest, AHostThatCannotWatchLeavesItOnAThread) {
   host_.set_refuse(true);
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   EXPECT_EQ(parking_.size(), 1u);
   RunThere([&] { conductor_->set_needs_thread(true); });
   RunThere([&] { conductor_->set_needs_thread(false); });
@@ -247,7 +275,7 @@ TEST_F(ConductorGuestTest, TakesTheUpgradeSignalOnTheHostsThreadAndMayLeaveForIt
           conductor_->set_take_signal(false);
           conductor_->set_needs_thread(true);
         }});
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   kill(getpid(), SIGUSR1);
   host_.TurnUntil([&] { return !host_.has_guest(); });
   EXPECT_EQ(taken, 1);
@@ -265,15 +293,15 @@ TEST_F(ConductorGuestTest, MayBeStoppedInEachPlaceAndOnItsWay) {
   conductor_.reset();
   auto before = OpenFiles();
   Make({});
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   conductor_.reset();
   EXPECT_FALSE(host_.has_guest());
   Make({});
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   SendAway();
   conductor_.reset();
   Make({});
-  conductor_->Start();
+  ASSERT_TRUE(conductor_->Start().ok());
   SendAway();
   RunThere([&] { conductor_->set_needs_thread(false); });
   conductor_.reset();  // Before the host has let it in again.

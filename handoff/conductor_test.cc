@@ -63,7 +63,7 @@ TEST(Conductor, RunsTasksInTheOrderInWhichTheyWerePosted) {
   auto conductor = NewConductor();
   std::vector<int> order;
   for (int i = 0; i < 100; ++i) conductor->Post([&order, i] { order.push_back(i); });
-  conductor->Start();
+  ASSERT_TRUE(conductor->Start().ok());
   for (int i = 100; i < 1000; ++i) conductor->Post([&order, i] { order.push_back(i); });
   RunOn(*conductor, [] {});
   ASSERT_EQ(order.size(), 1000u);
@@ -72,7 +72,7 @@ TEST(Conductor, RunsTasksInTheOrderInWhichTheyWerePosted) {
 
 TEST(Conductor, ATaskMayPostAnotherWhichDoesNotRunBeforePostReturns) {
   auto conductor = NewConductor();
-  conductor->Start();
+  ASSERT_TRUE(conductor->Start().ok());
   std::vector<std::string> order;
   std::promise<void> done;
   conductor->Post([&] {
@@ -88,7 +88,7 @@ TEST(Conductor, ATaskMayPostAnotherWhichDoesNotRunBeforePostReturns) {
 
 TEST(Conductor, ItsThreadHasItsNameAndAllSignalsBlocked) {
   auto conductor = NewConductor();
-  conductor->Start();
+  ASSERT_TRUE(conductor->Start().ok());
   char name[16] = {};
   sigset_t mask;
   RunOn(*conductor, [&] {
@@ -106,7 +106,7 @@ TEST(Conductor, ItsThreadHasItsNameAndAllSignalsBlocked) {
 
 TEST(Conductor, ATimerRunsOnceAndNotBeforeItsTime) {
   auto conductor = NewConductor();
-  conductor->Start();
+  ASSERT_TRUE(conductor->Start().ok());
   std::promise<void> fired;
   std::atomic<int> times{0};
   int64_t set_ns = 0, fired_ns = 0;
@@ -126,7 +126,7 @@ TEST(Conductor, ATimerRunsOnceAndNotBeforeItsTime) {
 
 TEST(Conductor, ATimerMaySetAnotherOne) {
   auto conductor = NewConductor();
-  conductor->Start();
+  ASSERT_TRUE(conductor->Start().ok());
   std::promise<void> fired;
   RunOn(*conductor, [&] {
     conductor->SetTimer(absl::ZeroDuration(), [&] {
@@ -138,7 +138,7 @@ TEST(Conductor, ATimerMaySetAnotherOne) {
 
 TEST(Conductor, CancelledAndEndlessTimersNeverRunButOthersDo) {
   auto conductor = NewConductor();
-  conductor->Start();
+  ASSERT_TRUE(conductor->Start().ok());
   std::atomic<int> wrong{0};
   std::promise<void> fired;
   RunOn(*conductor, [&] {
@@ -160,7 +160,7 @@ TEST(Conductor, TakesTheUpgradeSignalOnItsOwnThread) {
   WithSignalBlocked blocked;
   std::promise<std::thread::id> taken;
   auto conductor = NewConductor(kSignal, [&] { taken.set_value(std::this_thread::get_id()); });
-  conductor->Start();
+  ASSERT_TRUE(conductor->Start().ok());
   std::thread::id own;
   RunOn(*conductor, [&] { own = std::this_thread::get_id(); });
   kill(getpid(), kSignal);
@@ -174,7 +174,7 @@ TEST(Conductor, ASignalThatIsNotToBeTakenStaysPending) {
   auto conductor = NewConductor(kSignal, [&] {
     if (++times == 1) taken.set_value();
   });
-  conductor->Start();
+  ASSERT_TRUE(conductor->Start().ok());
   RunOn(*conductor, [&] { conductor->set_take_signal(false); });
   for (int i = 0; i < 3; ++i) kill(getpid(), kSignal);
   // Two turns of its loop.
@@ -194,7 +194,7 @@ TEST(Conductor, TasksThatComeAfterStopAreDroppedAndTheirsIsFreed) {
   std::atomic<bool> ran{false};
   {
     auto conductor = NewConductor();
-    conductor->Start();
+    ASSERT_TRUE(conductor->Start().ok());
     conductor->Stop();
     conductor->Stop();
     conductor->Post([&ran, token] { ran = true; });
@@ -210,7 +210,7 @@ TEST(Conductor, LeavesNoFdOpen) {
   {
     auto conductor = NewConductor(kSignal, [] {});
     EXPECT_GT(OpenFiles().size(), before.size());
-    conductor->Start();
+    ASSERT_TRUE(conductor->Start().ok());
     RunOn(*conductor, [] {});
   }
   EXPECT_EQ(OpenFiles(), before);

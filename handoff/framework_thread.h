@@ -6,11 +6,13 @@
 #include <thread>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
 
 namespace liveexec {
 
-// Any thread; its own signal mask is as before when this returns.
-std::thread StartFrameworkThread(absl::AnyInvocable<void() &&> body);
+// Any thread; its own signal mask is as before when this returns. An error carries the errno
+// (EAGAIN: the system allows no more threads); `body` is as it was then, and otherwise moved from.
+absl::StatusOr<std::thread> StartFrameworkThread(absl::AnyInvocable<void() &&>& body);
 
 }  // namespace liveexec
 

@@ -42,6 +42,7 @@ absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
 
 absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
                                       const Successor& successor, Executor* caller) {
+  if (caller == &program.main) return ExportOnMain(program, inspector, successor, nullptr);
   auto job = std::make_shared<Job>();
   program.main.Post([job, &program, &inspector, successor, caller] {
     std::lock_guard lock(job->mutex);

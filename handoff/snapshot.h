@@ -11,8 +11,8 @@
 namespace liveexec {
 
 // Has the main thread take it between two callbacks, all other threads parked, for rehearsal_slice
-// at most; larger states are sampled. Blocks until it is there: not on the main thread. A caller
-// that is one of the registered threads names itself, as it waits and so cannot be parked.
+// at most; larger states are sampled. Blocks until it is there. A caller that is one
+// of the registered threads, or the main one, names itself, as it waits and so cannot be parked.
 // E_QUIESCE: it could not be taken in time.
 absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
                                       const Successor& successor, Executor* caller = nullptr);

@@ -97,6 +97,7 @@ class UpgraderImpl final : public Upgrader {
 
   // In the conductor.
   absl::Status Begin(std::unique_ptr<Attempt> attempt);
+  void StartPreparing(std::unique_ptr<Attempt> attempt);
   void Observe(uint64_t requester, Phase phase);
   void Prepared(std::unique_ptr<Attempt> attempt, const absl::Status& status);
   void WaitForBlackout(std::unique_ptr<Attempt> attempt);
@@ -236,8 +237,7 @@ absl::Status UpgraderImpl::StartConductor() {
       Reap();
     });
   }
-  conductor_->Start();
-  return absl::OkStatus();
+  return conductor_->Start();
 }
 
 // The requester's connection crossed; the answer comes from the program that serves in the end.
@@ -276,13 +276,14 @@ ControlServer::Handlers UpgraderImpl::MakeHandlers() {
   handlers.cancel = [this] { return Cancel(); };
   // It looks at every fd, and waits for the main thread: not for this one, if it is that.
   handlers.may_wait = [this] {
-    if (!conductor_->on_own_thread()) conductor_->TakeNextTurnOnThread();
-    return conductor_->on_own_thread();
+    return conductor_->on_own_thread() || !conductor_->TakeNextTurnOnThread();
   };
   handlers.doctor = [this]() -> absl::StatusOr<std::string> {
     // This thread would wait for a snapshot while the upgrade waits for this thread.
     if (busy_) return Busy();
-    LIVEEXEC_ASSIGN_OR_RETURN(std::vector<Finding> findings, Diagnose(program_, conductor_.get()));
+    Executor* here = conductor_.get();
+    if (!conductor_->on_own_thread()) here = &program_.main;
+    LIVEEXEC_ASSIGN_OR_RETURN(std::vector<Finding> findings, Diagnose(program_, here));
     return FormatFindings(findings);
   };
   handlers.upgrade = [this](ControlServer::ConnectionId requester, const ControlUpgrade& wanted) {
@@ -383,16 +384,28 @@ absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
   if (attempt->request.max_blackout <= absl::ZeroDuration()) {
     attempt->request.max_blackout = program_.options.blackout_budget;
   }
-  preparing_ = StartFrameworkThread([this, attempt = std::move(attempt)]() mutable {
-    uint64_t requester = attempt->requester;
-    absl::Status status = Prepare(program_, *attempt, [this, requester](Phase phase) {
+  StartPreparing(std::move(attempt));
+  return absl::OkStatus();
+}
+
+void UpgraderImpl::StartPreparing(std::unique_ptr<Attempt> attempt) {
+  auto held = std::make_shared<std::unique_ptr<Attempt>>(std::move(attempt));
+  absl::AnyInvocable<void()&&> body = [this, held] {
+    const uint64_t requester = (*held)->requester;
+    absl::Status status = Prepare(program_, **held, [this, requester](Phase phase) {
       conductor_->Post([this, requester, phase] { Observe(requester, phase); });
     });
-    conductor_->Post([this, status, attempt = std::move(attempt)]() mutable {
+    conductor_->Post([this, status, attempt = std::move(*held)]() mutable {
       Prepared(std::move(attempt), status);
     });
-  });
-  return absl::OkStatus();
+  };
+  auto thread = StartFrameworkThread(body);
+  if (thread.ok()) {
+    preparing_ = *std::move(thread);
+    return;
+  }
+  (*held)->phases.Enter(Phase::kChecking, (*held)->entry);
+  Abandon(std::move(*held), WithCode(Annotate(thread.status(), "prepare the upgrade"), "E_GUARD"));
 }
 
 void UpgraderImpl::Observe(uint64_t requester, Phase phase) {

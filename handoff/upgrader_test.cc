@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "handoff/program_note.h"
+#include "handoff/testing/no_threads.h"
 #include "handoff/testing/thread_executor.h"
 
 LIVEEXEC_APPLICATION("upgrader-test", "1.0");
@@ -308,6 +309,19 @@ TEST_P(UpgraderTest, ThereIsNoFurtherThreadWhileNothingIsUpgradedIfTheMainLoopCa
   while (guest && Threads() != before) main_.Settle();
   EXPECT_EQ(Threads(), before + (guest ? 0 : 1));
   EXPECT_EQ(Request().get().code, "E_QUIESCE") << "and can leave again";
+}
+
+TEST_P(UpgraderTest, OneForWhichThereIsNoThreadIsAbandoned) {
+  CreateAndStart();
+  {
+    NoThreads none;
+    JournalEntry entry = Request().get();
+    EXPECT_EQ(entry.outcome, Outcome::kAbandoned);
+    EXPECT_EQ(entry.code, "E_GUARD") << entry.message;
+  }
+  EXPECT_THAT(calls_, IsEmpty());
+  two_.on_quiesce = [] { return absl::InternalError("not now"); };
+  EXPECT_EQ(Request().get().failed_phase, "quiescing") << "and the next one has one";
 }
 
 TEST_P(UpgraderTest, TheSignalAsksForOne) {

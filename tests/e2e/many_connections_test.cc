@@ -75,6 +75,12 @@ class ListedConnectionsTest : public ManyConnectionsTest {
     for (auto& client : clients_) ids_.push_back(client->Call({"CLIENT", "ID"}));
     lister_ = server_->Client();
   }
+  // What the server had before they came is what it has when they are gone.
+  void TearDown() override {
+    clients_.clear();
+    lister_.reset();
+    ManyConnectionsTest::TearDown();
+  }
   static std::ptrdiff_t Lines(const std::string& list) {
     return std::count(list.begin(), list.end(), '\n');
   }

@@ -186,6 +186,15 @@ void ReadLocks(pid_t pid, Snapshot& snapshot) {
   std::sort(snapshot.locks.begin(), snapshot.locks.end());
 }
 
+// `set` as /proc has it, without the two signals that libc keeps to itself: it handles them from
+// the first further thread on, whatever the program says, and a program cannot restore them.
+std::string WithoutLibcsOwn(const std::string& set) {
+  uint64_t bits = 0;
+  if (!absl::SimpleHexAtoi(set, &bits)) return set;
+  for (int number : {32, 33}) bits &= ~(uint64_t{1} << (number - 1));
+  return absl::StrCat(absl::Hex(bits, absl::kZeroPad16));
+}
+
 void ReadStatus(const std::string& proc, Snapshot& snapshot) {
   const std::string status = ReadFile(proc + "status");
   snapshot.parent = static_cast<pid_t>(std::strtol(Field(status, "PPid").c_str(), nullptr, 10));
@@ -193,7 +202,7 @@ void ReadStatus(const std::string& proc, Snapshot& snapshot) {
   snapshot.resident_bytes = Kilobytes(status, "VmRSS");
   snapshot.proportional_bytes = Kilobytes(ReadFile(proc + "smaps_rollup"), "Pss");
   for (const char* name : {"SigBlk", "SigIgn", "SigCgt", "ShdPnd"})
-    snapshot.signals[name] = Field(status, name);
+    snapshot.signals[name] = WithoutLibcsOwn(Field(status, name));
 }
 
 // What a fd is, for comparison.

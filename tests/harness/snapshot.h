@@ -54,7 +54,7 @@ struct Snapshot {
   std::vector<std::string> locks;             // "POSIX ADVISORY WRITE 08:01:1234 0 EOF"
   std::map<std::string, std::string> limits;  // "Max open files" -> "1024 4096 files"
   std::map<std::string, std::string>
-      signals;  // "SigBlk", "SigIgn", "SigCgt", "ShdPnd" of the main thread
+      signals;  // "SigBlk", "SigIgn", "SigCgt", "ShdPnd" of the main thread, without libc's own
 
   // How many fds there are of each kind.
   std::map<std::string, int> FdCounts() const;
