@@ -102,6 +102,7 @@ void ResidentMemory::NotePath(ExportContext& context) const {
 
 absl::Status ResidentMemory::Export(ExportContext& context) const {
   NotePath(context);
+  if (context.snapshot()) may_cross_ = WouldCross(context);
   if (!WouldCross(context)) {
     context.Omit();
     return absl::OkStatus();

@@ -85,6 +85,9 @@ class ResidentMemory final : public Component {
   bool Crosses(const ExportContext& context) const {
     return !context.snapshot() && WouldCross(context);
   }
+  // Whether the rehearsal that was last was for a successor that would get it: for what components
+  // do ahead of the blackout (Precopy), which is in vain then. False when nothing was rehearsed.
+  bool MayCross() const { return may_cross_; }
 
   // ---- Component.
   std::string_view name() const override { return options_.name; }
@@ -106,6 +109,7 @@ class ResidentMemory final : public Component {
   ResidentNonce nonce_ = {};             // of the crossing under way
   bool arrived_ = false;
   bool rehearsal_ = false;
+  mutable bool may_cross_ = false;  // Export is const: it changes nothing that crosses
 };
 
 }  // namespace liveexec
