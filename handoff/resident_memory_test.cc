@@ -45,6 +45,7 @@ std::unique_ptr<ResidentMemory> NewMemory(uint32_t shards = 1, uint64_t layout =
 class Handover final : public FdSource {
  public:
   explicit Handover(Successor successor) { context_.set_successor(successor); }
+  ~Handover() noexcept override = default;  // a message's is not noexcept
 
   absl::Status Export(ResidentMemory& memory) {
     absl::Status status = memory.Export(context_);
