@@ -80,24 +80,19 @@ void ResidentMemory::Resume() {
 }
 
 void ResidentMemory::NotePath(ExportContext& context) const {
-  if (regions_.empty()) return;
+  if (regions_.empty() || context.snapshot()) return;
   if (!CrossesTo(context.successor())) {
-    if (context.snapshot()) return;
     context.Note(absl::StrCat(options_.name,
                               ": resident memory stays behind, its content was exported: the "
                               "candidate does not read its layout, or cannot have its address"));
     return;
   }
-  if (context.snapshot()) {
-    context.Note(absl::StrCat(options_.name,
-                              ": of resident memory, address, header and layout were rehearsed; "
-                              "its content changes while the server runs"));
-    return;
-  }
   uint64_t used = 0;
   for (const ResidentRegion& region : regions_) used += region.heap().usage().used;
+  // A rehearsal cannot walk what changes while the server runs.
   context.Note(absl::StrCat(options_.name, ": ", used, " bytes of resident memory crossed in ",
-                            regions_.size(), " fds"));
+                            regions_.size(),
+                            " fds; address, header and layout can be rehearsed, its content not"));
 }
 
 absl::Status ResidentMemory::Export(ExportContext& context) const {

@@ -45,6 +45,7 @@ std::unique_ptr<ResidentMemory> NewMemory(uint32_t shards = 1, uint64_t layout =
 class Handover final : public FdSource {
  public:
   explicit Handover(Successor successor) { context_.set_successor(successor); }
+  ~Handover() noexcept override = default;  // a message's is not noexcept
 
   absl::Status Export(ResidentMemory& memory) {
     absl::Status status = memory.Export(context_);
@@ -213,6 +214,7 @@ TEST(ResidentMemory, ARehearsalFindsThatItFitsAndHasNoHeap) {
   ASSERT_TRUE(handover.Export(*memory).ok());
   ASSERT_EQ(handover.context().fds().size(), 1u);
   EXPECT_TRUE(handover.context().fds()[0].lend);
+  EXPECT_TRUE(memory->MayCross());
   memory = NewMemory();
   ASSERT_TRUE(handover.Rehydrate(*memory, /*rehearsal=*/true).ok());
   EXPECT_FALSE(memory->arrived());
