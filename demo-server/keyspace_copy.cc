@@ -229,7 +229,8 @@ bool KeyspaceCopy::LoadPiece() {
 }
 
 bool KeyspaceCopy::MeasurePiece() {
-  if (measured_ >= threshold_ || database_ == Keyspace::kDatabases) return false;
+  if (threshold_ == kOnlyLoad || measured_ >= threshold_ || database_ == Keyspace::kDatabases)
+    return false;
   Database& database = engine_.keyspace().database(database_);
   cursor_ = database.Scan(cursor_, [&](const Entry* entry) { measured_ += SizeOf(*entry); });
   if (cursor_ == 0) ++database_;

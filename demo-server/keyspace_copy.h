@@ -77,6 +77,8 @@ class KeyspaceCopy final : public KeysAhead {
  public:
   // From so many bytes on it is worth it.
   static constexpr size_t kThreshold = 4 << 20;
+  // Never: what is pending is loaded all the same.
+  static constexpr size_t kOnlyLoad = SIZE_MAX;
 
   // Both borrowed. `threshold`: instead of kThreshold.
   KeyspaceCopy(Engine& engine, const StateFormat& format, size_t threshold = kThreshold);
