@@ -70,7 +70,7 @@ void KeyspaceComponent::Precopy(const Successor& successor,
   std::lock_guard lock(engine_.mutex());
   // Resident memory needs no copy, but what is still pending does not cross with it.
   const size_t threshold =
-      memory_.CrossesTo(successor) ? KeyspaceCopy::kNever : KeyspaceCopy::kThreshold;
+      memory_.CrossesTo(successor) ? KeyspaceCopy::kOnlyLoad : KeyspaceCopy::kThreshold;
   copy_ = std::make_unique<KeyspaceCopy>(engine_, format_, threshold);
   // std::function wants what it holds to be copyable.
   auto shared = std::make_shared<decltype(done)>(std::move(done));

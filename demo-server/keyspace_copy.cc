@@ -229,7 +229,7 @@ bool KeyspaceCopy::LoadPiece() {
 }
 
 bool KeyspaceCopy::MeasurePiece() {
-  if (threshold_ == kNever) return false;
+  if (threshold_ == kOnlyLoad) return false;
   if (measured_ >= threshold_ || database_ == Keyspace::kDatabases) return false;
   Database& database = engine_.keyspace().database(database_);
   cursor_ = database.Scan(cursor_, [&](const Entry* entry) { measured_ += SizeOf(*entry); });

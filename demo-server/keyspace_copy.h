@@ -78,7 +78,7 @@ class KeyspaceCopy final : public KeysAhead {
   // From so many bytes on it is worth it.
   static constexpr size_t kThreshold = 4 << 20;
   // As a threshold: only loads what is pending of the upgrade before.
-  static constexpr size_t kNever = SIZE_MAX;
+  static constexpr size_t kOnlyLoad = SIZE_MAX;
 
   // Both borrowed. `threshold`: instead of kThreshold.
   KeyspaceCopy(Engine& engine, const StateFormat& format, size_t threshold = kThreshold);

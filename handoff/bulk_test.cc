@@ -97,7 +97,7 @@ TEST_F(BulkTest, ManyChunksHoldManyRecordsOfEverySize) {
     }
   }
   ASSERT_TRUE(writer_.Finish().ok());
-  EXPECT_GT(writer_.records().chunks(), 3u);
+  EXPECT_GE(writer_.records().chunks(), 2u);
   auto records = Reopen(writer_.records());
   ASSERT_TRUE(records.ok());
   for (const auto& [hash, text] : model) {

@@ -16,7 +16,7 @@
 namespace liveexec {
 namespace {
 
-constexpr uint64_t kLeastChunk = 8 << 20;
+constexpr uint64_t kLeastChunk = 16 << 20;
 constexpr uint64_t kMostChunk = 256 << 20;
 // So many chunks of one size, then of twice that.
 constexpr size_t kOfOneSize = 64;

@@ -15,7 +15,7 @@
 //
 //   writer.WriteParts(4, [&](size_t part, BulkPart& to) { ... to.Add(hash, ...); ... });
 //
-// Memory: the set itself, in chunks of 8 MiB at first and larger ones when there are many; each is
+// Memory: the set itself, in chunks of 16 MiB at first and larger ones when there are many; each is
 // begun only while the machine, or the cgroup, has that much available. Call Step until it says
 // false between two Adds: otherwise Add does that, and takes as long. No chunk needs an fd for
 // longer than it is being written.
