@@ -108,7 +108,8 @@ std::string UpgradeTable(const TortureResult& result) {
   std::string rows;
   for (const UpgradeOutcome& upgrade : result.upgrades) {
     std::string to = upgrade.binary.substr(upgrade.binary.rfind('/') + 1);
-    for (const std::string& fault : upgrade.faults) absl::StrAppend(&to, " +", fault);
+    for (const Struck& struck : upgrade.faults)
+      absl::StrAppend(&to, " +", struck.fault, " (", StruckIn(upgrade, struck), ")");
     absl::StrAppend(&rows, "<tr><td>", upgrade.number, upgrade.problem.empty() ? "" : " ✘",
                     "</td><td>", Text(to), "</td><td>", Ms(upgrade.done_ns - upgrade.asked_ns),
                     "</td><td>", Ms(Percentile(upgrade.gaps_ns, 50)), "</td><td>",

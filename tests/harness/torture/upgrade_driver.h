@@ -37,10 +37,12 @@ class UpgradeDriver {
   // Fills in the phases of `upgrades` from the server's own journal; does nothing when it has none.
   void ReadPhases(std::vector<UpgradeOutcome>& upgrades);
 
+  // `text` with {dir}, {port} and {binary} replaced.
+  std::string Filled(const std::string& text, const std::string& binary);
+
  private:
   std::vector<std::string> CommandFor(const std::string& binary);
   absl::Status RunUpgradeCommand(const std::string& binary);
-  std::string Filled(const std::string& text, const std::string& binary);
 
   const TortureOptions& options_;
   ServerUnderTest& server_;
