@@ -87,7 +87,7 @@ class Server {
  private:
   absl::Status Fill(const std::string& directory) {
     LIVEEXEC_RETURN_IF_ERROR(streams_.ListenTcp("127.0.0.1", 0).status());
-    LIVEEXEC_RETURN_IF_ERROR(streams_.ListenUnix(directory + "/socket").status());
+    LIVEEXEC_RETURN_IF_ERROR(streams_.ListenUnix(directory + "/socket", 0600));
     LIVEEXEC_RETURN_IF_ERROR(udp_.Bind("echo", "127.0.0.1", 0).status());
     LIVEEXEC_RETURN_IF_ERROR(timers_.Start("far", 7, absl::Hours(10)));
     LIVEEXEC_RETURN_IF_ERROR(timers_.Start("beat", 0, absl::Hours(1), absl::Hours(1)));

@@ -7,7 +7,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "core/error.h"
 
@@ -30,6 +29,14 @@ std::optional<size_t> IndexOf(const std::array<std::string_view, kSize>& names,
   return static_cast<size_t>(found - names.begin());
 }
 
+template <size_t kSize>
+std::string Joined(const std::array<std::string_view, kSize>& names) {
+  std::string joined;
+  for (const std::string_view name : names)
+    absl::StrAppend(&joined, joined.empty() ? "" : ", ", std::string(name));
+  return joined;
+}
+
 // "before", "+12", "executing"
 bool ParseMoment(const std::string& text, Fault& fault) {
   if (const auto moment = IndexOf(kMoments, text)) {
@@ -46,7 +53,7 @@ absl::StatusOr<Fault> ParseFault(const std::string& text) {
   const auto wrong = [&] {
     return absl::InvalidArgumentError(
         absl::StrCat("'", text, "' is no FAULT[@before|during|after|+MS|PHASE][:EVERY]; faults: ",
-                     absl::StrJoin(kNames, ", "), "; phases: ", absl::StrJoin(kPhases, ", ")));
+                     Joined(kNames), "; phases: ", Joined(kPhases)));
   };
   Fault fault;
   std::string name = text;

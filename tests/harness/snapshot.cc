@@ -197,7 +197,10 @@ void ReadStatus(const std::string& proc, Snapshot& snapshot) {
 }
 
 // What a fd is, for comparison.
-std::string Identity(const FdInfo& fd) {
+std::string Identity(const FdInfo& fd, const DiffOptions& options) {
+  // Of a program that is held ready to go back to, it is as with the program that runs.
+  const bool path_only = (std::strtol(fd.flags.c_str(), nullptr, 8) & O_PATH) != 0;
+  if (path_only && !options.executable) return absl::StrCat(fd.kind, " held by its path");
   return absl::StrCat(fd.kind, fd.target.empty() ? "" : " ", fd.target, " flags ", fd.flags);
 }
 
@@ -209,10 +212,10 @@ void DiffFds(const Snapshot& before, const Snapshot& after, const DiffOptions& o
              std::vector<std::string>& differences) {
   std::map<std::string, int> balance;
   for (const FdInfo& fd : before.fds) {
-    if (options.connections || !IsConnection(fd)) --balance[Identity(fd)];
+    if (options.connections || !IsConnection(fd)) --balance[Identity(fd, options)];
   }
   for (const FdInfo& fd : after.fds) {
-    if (options.connections || !IsConnection(fd)) ++balance[Identity(fd)];
+    if (options.connections || !IsConnection(fd)) ++balance[Identity(fd, options)];
   }
   for (const auto& [identity, count] : balance) {
     if (count == 0) continue;

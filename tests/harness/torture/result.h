@@ -17,7 +17,8 @@ namespace liveexec::harness {
 
 struct Struck {
   std::string fault;
-  int64_t at_ns = 0;  // when it began
+  int64_t at_ns = 0;      // when it began
+  bool upgraded = false;  // it asked for an upgrade, which was done
 };
 
 struct UpgradeOutcome : UpgradeSpan {

@@ -65,12 +65,10 @@ absl::Status UpgradeDriver::Upgrade(const std::string& binary) {
   return absl::OkStatus();
 }
 
-void UpgradeDriver::AskAgain(const std::string& binary) {
-  if (options_.upgrade == "sighup") {
-    kill(serving_pid(), SIGHUP);
-  } else {
-    RunUpgradeCommand(binary).IgnoreError();
-  }
+bool UpgradeDriver::AskAgain(const std::string& binary) {
+  if (options_.upgrade != "sighup") return RunUpgradeCommand(binary).ok();
+  kill(serving_pid(), SIGHUP);
+  return false;
 }
 
 absl::Status UpgradeDriver::ExpectRefusal(const std::string& binary) {

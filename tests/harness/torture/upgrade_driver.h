@@ -26,8 +26,9 @@ class UpgradeDriver {
 
   // Returns when it is done. Aborted: the server, or the command, refused it. DeadlineExceeded.
   absl::Status Upgrade(const std::string& binary);
-  // A request that nobody waits for the end of; what becomes of it is not looked at.
-  void AskAgain(const std::string& binary);
+  // A second request, beside the first. Whether it was done: then the first may have been refused
+  // because of it.
+  bool AskAgain(const std::string& binary);
   // Asks for an upgrade to a program that must be refused. An error when it was not.
   absl::Status ExpectRefusal(const std::string& binary);
 
