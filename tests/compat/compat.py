@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-GOLDEN = pathlib.Path(__file__).resolve().parent / "golden"
+GOLDEN = pathlib.Path("tests/compat/golden")  # ./dev runs this in the root
 DEMOS = ["demo-server-v0", "demo-server", "demo-server-v2"]
 # Which programs must read a recording: each version of demo-server reads those of all others.
 READERS = {name: [f"demo-server/{demo}" for demo in DEMOS] for name in DEMOS}
@@ -133,7 +133,7 @@ def main():
     parser.add_argument("--release", metavar="VERSION", help="record what this release writes")
     options = parser.parse_args()
     os.umask(0o022)
-    root = pathlib.Path(options.root).resolve()
+    root = pathlib.Path(options.root)
     sys.exit(release(root, options.release) if options.release else check(root))
 
 
