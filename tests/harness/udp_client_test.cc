@@ -119,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(
         Fault{"invent", Verdict::kByteForeign, "a datagram of [0-9]+ bytes that was never sent"},
         Fault{"reorder", Verdict::kMessageLost,
               "datagram 20 .* did not come back before number 21"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(UdpClientTest, NoticesThatNobodyIsThere) {
   int port = 0;

@@ -19,8 +19,8 @@ namespace {
 
 constexpr int64_t kSettleNs = 1'000'000'000;       // after each upgrade
 constexpr int64_t kLastSettleNs = 10'000'000'000;  // until what an upgrade left behind is gone
-constexpr int kRoundMs = 50;
-constexpr int kSteadyRounds = 6;
+constexpr int kRoundMs = 100;
+constexpr int kSteadyRounds = 3;
 
 // A socket without a name is a connection that has just ended, or is just being made.
 bool IsFd(const std::string& difference) {

@@ -37,7 +37,7 @@ TortureOptions Parse(const std::string& command_line) {
   return parsed.options;
 }
 
-TortureResult Run(const std::string& arguments) {
+TortureResult RunTorture(const std::string& arguments) {
   Silent silent;
   const TortureOptions options =
       Parse(absl::StrCat("torture --liveexec handoff/cli/liveexec --upgrade liveexec --clients 4 "
@@ -58,7 +58,7 @@ std::string ReadFile(const std::string& path) {
 }
 
 TEST(TortureTest, UpgradesEachBinaryToEachUnderFaultsAndReportsIt) {
-  const TortureResult result = Run(
+  const TortureResult result = RunTorture(
       "--server '{binary} --port {port} --control {dir}/run/control' --protocol resp --upgrades 4 "
       "--binaries demo-server/demo-server,demo-server/demo-server-v2 "
       "--faults twice:2,resets@executing,stop@+3,bad-binary:3,cut-binary:3");
@@ -83,8 +83,9 @@ TEST(TortureTest, UpgradesEachBinaryToEachUnderFaultsAndReportsIt) {
 
 TEST(TortureTest, KnowsUnixSocketsAndDatagrams) {
   const std::string server = "--server 'tests/compat/every_component {dir}/run/control {dir}' ";
-  EXPECT_TRUE(Run(server + "--unix '{dir}/socket' --protocol echo --upgrades 2").passed());
-  EXPECT_TRUE(Run(server + "--ready-line 'udp .*:([0-9]+)$' --protocol udp --upgrades 2").passed());
+  EXPECT_TRUE(RunTorture(server + "--unix '{dir}/socket' --protocol echo --upgrades 2").passed());
+  EXPECT_TRUE(
+      RunTorture(server + "--ready-line 'udp .*:([0-9]+)$' --protocol udp --upgrades 2").passed());
 }
 
 TEST(TortureTest, TheCommandThatRepeatsARunIsThatRun) {
