@@ -1,63 +1,20 @@
 #include "handoff/rehearsal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/random.h>
-#include <sys/wait.h>
 
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "handoff/budgets.h"
 #include "handoff/candidate_process.h"
 #include "handoff/error_code.h"
 #include "handoff/exporter.h"
-#include "handoff/rehearsal_candidate.h"
+#include "handoff/rehearsal_verdict.h"
 #include "handoff/snapshot.h"
 
 namespace liveexec {
-namespace {
-
-absl::Status Refusal(std::string_view code, std::string_view what, const std::string& output) {
-  absl::string_view said = absl::StripAsciiWhitespace(output);
-  std::string message = absl::StrCat("the candidate failed its rehearsal: ", std::string(what));
-  if (!said.empty()) absl::StrAppend(&message, "; it wrote: ", said);
-  return CodedError(code, absl::StatusCode::kFailedPrecondition, message);
-}
-
-std::string DescribeSignal(int status) {
-  const char* name = sigabbrev_np(WTERMSIG(status));
-  return absl::StrCat("it died of SIG", name != nullptr ? name : absl::StrCat(WTERMSIG(status)));
-}
-
-// What the candidate's end and its record say.
-absl::Status Verdict(int status, FlightRecorder& recorder, const std::string& output) {
-  FlightReport report = recorder.Report();
-  if (recorder.record()->rehearsal_accepted == 1 && WIFEXITED(status) &&
-      WEXITSTATUS(status) == kRehearsalAccepted) {
-    return absl::OkStatus();
-  }
-  if (report.failure == FailureKind::kStatus) {
-    bool own_code = report.code == "E_SCHEMA" || report.code == "E_APP" || report.code == "E_ABI" ||
-                    report.code == "E_ADDRESS";
-    return Refusal(own_code ? report.code : "E_REHEARSAL", report.message, "");
-  }
-  std::string where;
-  if (report.phase != Phase::kExecuting) {
-    where = absl::StrCat(" while ", std::string(PhaseName(report.phase)));
-    if (!report.component.empty()) absl::StrAppend(&where, " component ", report.component);
-  }
-  if (WIFSIGNALED(status)) return Refusal("E_REHEARSAL", DescribeSignal(status) + where, output);
-  return Refusal(
-      "E_REHEARSAL",
-      absl::StrCat("it exited with status ", WEXITSTATUS(status), " without a verdict", where),
-      output);
-}
-
-}  // namespace
-
 absl::Status Rehearse(Program& program, Attempt& attempt) {
   int64_t snapshot_start_ns = MonotonicNs();
   Successor successor = SuccessorOf(attempt);
@@ -102,9 +59,9 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
                               [&] { return attempt.ticket->cancelled(); });
   if (absl::IsCancelled(status.status())) return WithCode(status.status(), "E_CANCELLED");
   if (!status.ok()) {
-    return Refusal("E_REHEARSAL", status.status().message().data(), process->output());
+    return RehearsalRefusal(std::string(status.status().message()), process->output());
   }
-  return Verdict(*status, recorder, process->output());
+  return RehearsalVerdict(*status, recorder, process->output());
 }
 
 }  // namespace liveexec

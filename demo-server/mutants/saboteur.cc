@@ -145,7 +145,7 @@ void Saboteur::Activate() {
   if (fault_ == "change-pid") ChangePid();
   if (fault_ == "reset-accept-queue") ResetAcceptQueue();
   if (fault_ == "close-listener") CloseListener();
-  if (fault_ == "stall") Pause(1800);
+  if (fault_ == "stall") Pause(4000);
   if (fault_ == "forget-child") kill(child_, SIGKILL);
   if (fault_ == "lose-lock") locked_.reset();
   if (fault_ == "change-limits") LowerLimit();

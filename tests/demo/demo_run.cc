@@ -4,19 +4,18 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <csignal>
-#include <filesystem>
-#include <system_error>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "core/error.h"
-#include "nlohmann/json.hpp"
 #include "tests/harness/clock.h"
+#include "tests/harness/liveexec_journal.h"
 #include "tests/harness/measure.h"
+#include "tests/harness/version_matrix.h"
 
 namespace liveexec::demo {
 
@@ -27,14 +26,14 @@ using harness::Protocol;
 using harness::RespClient;
 using harness::RespValue;
 using harness::ServerUnderTest;
+using harness::UpgradeMeans;
 
 namespace {
 
-// A closed walk over the versions in which each follows each, itself included, exactly once.
-constexpr std::array<int, 9> kWalk = {1, 2, 2, 0, 0, 1, 0, 2, 1};
+constexpr size_t kFirstServer = 1;  // of DemoOptions.servers
 
 // No answer comes to a signal: an upgrade that is abandoned shows only in the journal.
-constexpr absl::Duration kSignalPatience = absl::Seconds(20);
+constexpr absl::Duration kPatience = absl::Seconds(20);
 
 constexpr int kConnectionAttempts = 2000;  // of 5 ms: how long redis-benchmark may take to connect
 
@@ -42,8 +41,11 @@ std::string ReadyLine(int generation) {
   return absl::StrCat("demo-server ([^ ]+) ready pid=([0-9]+) generation=", generation, "$");
 }
 
-int64_t Nanoseconds(const nlohmann::json& object, const char* key) {
-  return static_cast<int64_t>(object.value(key, 0.0) * 1e6);
+// The server of upgrade `number` (from 1): each follows each, itself included.
+const std::string& ServerFor(const DemoOptions& options, int number) {
+  static const auto walk = harness::EveryPairOnce(options.servers.size());
+  const size_t step = walk[static_cast<size_t>(number - 1) % walk.size()];
+  return options.servers[(kFirstServer + step) % options.servers.size()];
 }
 
 // The value of "name=" in a line of CLIENT LIST.
@@ -62,23 +64,11 @@ DemoRun::DemoRun(const DemoOptions& options, DemoObserver& observer)
   result_.options = options;
 }
 
-absl::Status DemoRun::InstallBinary(const std::string& binary) {
-  // As a deployment does it: a complete file, renamed over the old one.
-  const std::string installed = server_ != nullptr ? server_->File("bin/server") : "";
-  std::error_code error;
-  std::filesystem::copy_file(binary, installed + ".new",
-                             std::filesystem::copy_options::overwrite_existing, error);
-  if (!error) std::filesystem::rename(installed + ".new", installed, error);
-  if (error)
-    return absl::UnavailableError(absl::StrCat("installing ", binary, ": ", error.message()));
-  return absl::OkStatus();
-}
-
 absl::Status DemoRun::StartServer() {
   observer_.OnStep("starting the server");
   LIVEEXEC_ASSIGN_OR_RETURN(
       server_, ServerUnderTest::Start(
-                   {.command = {options_.servers[1], "--port", "0", "--threads",
+                   {.command = {options_.servers[kFirstServer], "--port", "0", "--threads",
                                 absl::StrCat(options_.threads), "--control", "{dir}/run/control",
                                 "--upgrade-binary", "{dir}/bin/server"},
                     .ready_line = "listening on tcp .*:([0-9]+)$"}));
@@ -135,25 +125,19 @@ absl::Status DemoRun::AwaitConnections() {
                    benchmark_ ? "; redis-benchmark: " + benchmark_->Complaints() : ""));
 }
 
-absl::StatusOr<std::string> DemoRun::AskBySignal(const std::string& binary, int generation) {
-  LIVEEXEC_RETURN_IF_ERROR(InstallBinary(binary));
-  swarm_->OpenWindow();
-  LIVEEXEC_ASSIGN_OR_RETURN(
-      const auto ready, server_->UpgradeBySignal(SIGHUP, ReadyLine(generation), kSignalPatience));
-  return ready[1];
-}
-
-absl::StatusOr<std::string> DemoRun::AskByCommand(const std::string& binary, int generation) {
+// Returns the version that serves afterwards.
+absl::StatusOr<std::string> DemoRun::Ask(bool by_signal, const std::string& binary,
+                                         int generation) {
+  UpgradeMeans means = UpgradeMeans::Liveexec(options_.liveexec);
+  if (by_signal) {
+    LIVEEXEC_RETURN_IF_ERROR(server_->Install(binary, "{dir}/bin/server"));
+    means = UpgradeMeans::Signal(SIGHUP, "");
+  }
   const ServerUnderTest::Mark mark = server_->OutputMark();
   swarm_->OpenWindow();
-  LIVEEXEC_ASSIGN_OR_RETURN(const auto command,
-                            server_->UpgradeByCommand({options_.liveexec, "upgrade", "--control",
-                                                       "{dir}/run/control", "--binary", binary}));
-  if (!command.exit.ok()) {
-    return absl::AbortedError(absl::StrCat("liveexec upgrade: ", command.exit.ToString(), ": ",
-                                           command.output, command.errors));
-  }
-  LIVEEXEC_ASSIGN_OR_RETURN(const auto ready, server_->WaitForLine(ReadyLine(generation), mark));
+  LIVEEXEC_RETURN_IF_ERROR(server_->UpgradeTo(binary, means));
+  LIVEEXEC_ASSIGN_OR_RETURN(const auto ready,
+                            server_->WaitForLine(ReadyLine(generation), mark, kPatience));
   return ready[1];
 }
 
@@ -163,12 +147,10 @@ UpgradeResult DemoRun::Upgrade(int number) {
   upgrade.from = version_;
   const bool by_signal = number % 2 == 1;
   upgrade.asked_by = by_signal ? "SIGHUP" : "liveexec upgrade";
-  const std::string& binary =
-      options_.servers[static_cast<size_t>(kWalk[static_cast<size_t>(number) % kWalk.size()])];
+  const std::string& binary = ServerFor(options_, number);
   const int generation = generation_ + 1;
   const int64_t start = NowNs();
-  const auto version =
-      by_signal ? AskBySignal(binary, generation) : AskByCommand(binary, generation);
+  const auto version = Ask(by_signal, binary, generation);
   upgrade.total_ns = NowNs() - start;
   upgrade.gaps_ns = swarm_->CloseWindow();
   if (!version.ok()) {
@@ -205,24 +187,15 @@ absl::Status DemoRun::Verify() {
 }
 
 absl::Status DemoRun::ReadHistory() {
-  LIVEEXEC_ASSIGN_OR_RETURN(const auto command,
-                            server_->UpgradeByCommand({options_.liveexec, "history", "--control",
-                                                       "{dir}/run/control", "--json"}));
-  const auto history = nlohmann::json::parse(command.output, nullptr, false);
-  const nlohmann::json entries =
-      history.is_object() ? history.value("history", nlohmann::json()) : history;
-  if (!command.exit.ok() || !entries.is_array()) {
-    return absl::DataLossError(absl::StrCat("liveexec history: ", command.output, command.errors));
-  }
+  LIVEEXEC_ASSIGN_OR_RETURN(const auto journal,
+                            harness::ReadJournal(options_.liveexec, server_->File("run/control")));
   std::map<std::string, std::vector<int64_t>> phases;
-  for (const nlohmann::json& entry : entries) {
-    result_.pid_after = static_cast<pid_t>(entry.value("pid", 0));
-    result_.server_blackouts_ns.push_back(Nanoseconds(entry, "blackout_ms"));
-    if (!entry.contains("phases") || !entry["phases"].is_array()) continue;
-    for (const nlohmann::json& phase : entry["phases"]) {
-      const std::string name = phase.value("phase", "");
-      if (phases.count(name) == 0) result_.phase_order.push_back(name);
-      phases[name].push_back(Nanoseconds(phase, "duration_ms"));
+  for (const harness::JournalledUpgrade& upgrade : journal) {
+    result_.pid_after = upgrade.pid;
+    result_.server_blackouts_ns.push_back(upgrade.blackout_ns);
+    for (const harness::PhaseSpan& phase : upgrade.phases) {
+      if (phases.count(phase.phase) == 0) result_.phase_order.push_back(phase.phase);
+      phases[phase.phase].push_back(phase.duration_ns);
     }
   }
   for (const auto& [name, durations] : phases) {

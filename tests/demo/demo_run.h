@@ -40,10 +40,8 @@ class DemoRun {
   absl::StatusOr<std::set<std::string>> Connections();
   absl::Status AwaitConnections();
   UpgradeResult Upgrade(int number);
-  absl::StatusOr<std::string> AskBySignal(const std::string& binary, int generation);
-  absl::StatusOr<std::string> AskByCommand(const std::string& binary, int generation);
+  absl::StatusOr<std::string> Ask(bool by_signal, const std::string& binary, int generation);
   absl::Status Verify();
-  absl::Status InstallBinary(const std::string& binary);
   absl::Status ReadHistory();
   void Finish();
 

@@ -19,8 +19,13 @@ Verdict VerdictOf(const ContinuityResult& bytes) {
 
 absl::Status Client::Connect(const Endpoint& endpoint, const DialOptions& options) {
   LIVEEXEC_ASSIGN_OR_RETURN(connection_, Connection::Open(loop_, endpoint, *this, options));
-  absl::StrAppend(&name_, " (", connection_->local_name(), ")");
+  SetLocalName(connection_->local_name());
   return absl::OkStatus();
+}
+
+void Client::SetLocalName(const std::string& local_name) {
+  local_name_ = local_name;
+  absl::StrAppend(&name_, " (", local_name, ")");
 }
 
 void Client::Request(std::string_view request, std::string_view reply) {
@@ -77,7 +82,7 @@ ClientReport Client::Report() {
   report.client = name_;
   report.requests = requests_;
   report.failed = requests_ - replies_;
-  report.connected = connection_->SameSocket();
+  report.connected = connected();
   report.anomalies = complaints_;
   const bool whole_so_far = check_.intact();
   report.bytes = check_.Finish();

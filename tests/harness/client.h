@@ -38,7 +38,7 @@ class Client : public ConnectionObserver {
   // `loop` is borrowed and must outlive the client.
   Client(EventLoop& loop, std::string name) : loop_(loop), name_(std::move(name)) {}
 
-  absl::Status Connect(const Endpoint& endpoint, const DialOptions& options = {});
+  virtual absl::Status Connect(const Endpoint& endpoint, const DialOptions& options = {});
 
   virtual void Start() {}
   virtual void Stop() {}
@@ -50,6 +50,8 @@ class Client : public ConnectionObserver {
   // or what came is not what was expected.
   virtual bool settled() const { return broken() || check_.complete(); }
   virtual bool broken() const { return !connection_->open() || !check_.intact(); }
+  // Still, and over the socket that it began with.
+  virtual bool connected() const { return connection_->SameSocket(); }
 
   // Last call.
   virtual ClientReport Report();
@@ -62,6 +64,9 @@ class Client : public ConnectionObserver {
   GapRecorder& gaps() { return gaps_; }
   const LogHistogram& latencies() const { return latencies_; }
   uint64_t replies() const { return replies_; }
+  // Its end of the connection: "127.0.0.1:51234".
+  const std::string& local_name() const { return local_name_; }
+  // Of a client of a stream.
   Connection& connection() { return *connection_; }
 
   void OnBytes(std::string_view bytes) override;
@@ -81,6 +86,8 @@ class Client : public ConnectionObserver {
   // The server closed the connection, and may: the client asked for it.
   void ExpectClose() { close_expected_ = true; }
   bool closed_by_server() const { return closed_at_ns_ != 0; }
+  // For clients that connect by themselves.
+  void SetLocalName(const std::string& local_name);
 
   EventLoop& loop_;
   ByteContinuity check_;
@@ -93,7 +100,8 @@ class Client : public ConnectionObserver {
   };
 
   std::string name_;
-  std::unique_ptr<Connection> connection_;
+  std::string local_name_;
+  std::unique_ptr<Connection> connection_;  // none: it has a socket of its own
   std::deque<Outstanding> outstanding_;
   uint64_t replies_ = 0;
   GapRecorder gaps_;

@@ -24,6 +24,15 @@ struct WaitState {
   std::promise<bool> result;
 };
 
+void SwarmReport::AttributeTo(const UpgradeTimeline& timeline) {
+  if (anomalies.empty()) return;
+  problems.clear();
+  for (Anomaly& anomaly : anomalies) {
+    for (const UpgradeSpan& upgrade : timeline.upgrades()) Attribute(upgrade, anomaly);
+    problems.push_back(anomaly.ToString());
+  }
+}
+
 std::string SwarmReport::ToString() const {
   return absl::StrCat(connections_kept, " of ", clients, " connections kept, ", failed_requests,
                       " of ", requests, " requests failed, ", bytes_lost, " bytes lost, ",
@@ -107,7 +116,7 @@ absl::Status ClientSwarm::ProveIdleAlive(absl::Duration timeout) {
   Call([&] {
     for (size_t i = 0; i < idle_.size(); ++i) {
       if (idle_[i]->broken() || !idle_[i]->settled()) {
-        silent.push_back(absl::StrCat(i, " (", idle_[i]->connection().local_name(), ")"));
+        silent.push_back(absl::StrCat(i, " (", idle_[i]->local_name(), ")"));
       }
     }
   });
@@ -198,6 +207,9 @@ SwarmReport ClientSwarm::Finish(absl::Duration timeout) {
     for (const std::string& problem : one.problems) {
       if (report.problems.size() < kMaxProblems)
         report.problems.push_back(absl::StrCat(one.client, ": ", problem));
+    }
+    for (const Anomaly& anomaly : one.anomalies) {
+      if (report.anomalies.size() < kMaxProblems) report.anomalies.push_back(anomaly);
     }
   }
   for (Client* client : checking_) report.latency_ns.Merge(client->latencies());

@@ -29,6 +29,7 @@
 #include "tests/harness/endpoint.h"
 #include "tests/harness/event_loop.h"
 #include "tests/harness/random.h"
+#include "tests/harness/upgrade_timeline.h"
 
 namespace liveexec::harness {
 
@@ -46,8 +47,11 @@ struct SwarmReport {
   uint64_t bytes_foreign = 0;
   LogHistogram latency_ns;            // of the checking clients' replies
   std::vector<std::string> problems;  // "checking client 7 (127.0.0.1:51234): ...", at most 50
+  std::vector<Anomaly> anomalies;     // the same, named, with the time; at most 50
 
   bool ok() const { return problems.empty() && connections_kept == clients; }
+  // Notes in each anomaly the upgrade, phase and binary that it belongs to; the problems say so.
+  void AttributeTo(const UpgradeTimeline& timeline);
   std::string ToString() const;
 };
 

@@ -35,7 +35,8 @@ socklen_t Resolve(const Endpoint& endpoint, sockaddr_storage& address) {
 }  // namespace
 
 std::string Endpoint::ToString() const {
-  return unix_path.empty() ? absl::StrCat(host, ":", port) : absl::StrCat("unix:", unix_path);
+  if (!unix_path.empty()) return absl::StrCat("unix:", unix_path);
+  return absl::StrCat(datagrams ? "udp " : "", host, ":", port);
 }
 
 absl::StatusOr<UniqueFd> Dial(const Endpoint& endpoint, const DialOptions& options) {
@@ -43,7 +44,8 @@ absl::StatusOr<UniqueFd> Dial(const Endpoint& endpoint, const DialOptions& optio
   const socklen_t length = Resolve(endpoint, address);
   if (length == 0)
     return absl::InvalidArgumentError(absl::StrCat("not an address: ", endpoint.ToString()));
-  UniqueFd fd(socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd fd(
+      socket(address.ss_family, (endpoint.datagrams ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0));
   if (!fd) return ErrnoError(errno, "socket");
   if (options.receive_buffer > 0) {
     // Before connect: the window's scale is agreed on in the handshake.
@@ -57,7 +59,8 @@ absl::StatusOr<UniqueFd> Dial(const Endpoint& endpoint, const DialOptions& optio
     return ErrnoError(errno, absl::StrCat("connecting to ", endpoint.ToString()));
   }
   const int on = 1;
-  if (address.ss_family == AF_INET) setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (address.ss_family == AF_INET && !endpoint.datagrams)
+    setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   return fd;
 }
 

@@ -10,15 +10,19 @@
 namespace liveexec::harness {
 
 struct Endpoint {
-  std::string host;       // an IPv4 address, for TCP
-  int port = 0;           // for TCP
-  std::string unix_path;  // for a UNIX stream socket
+  std::string host;        // an IPv4 address, for TCP
+  int port = 0;            // for TCP
+  std::string unix_path;   // for a UNIX stream socket
+  bool datagrams = false;  // UDP instead of TCP
 
   static Endpoint Tcp(int port, std::string host = "127.0.0.1") {
     return {std::move(host), port, ""};
   }
+  static Endpoint Udp(int port, std::string host = "127.0.0.1") {
+    return {std::move(host), port, "", true};
+  }
   static Endpoint Unix(std::string path) { return {"", 0, std::move(path)}; }
-  std::string ToString() const;  // "127.0.0.1:6379", "unix:/tmp/x"
+  std::string ToString() const;  // "127.0.0.1:6379", "udp 127.0.0.1:53", "unix:/tmp/x"
 };
 
 struct DialOptions {

@@ -17,6 +17,9 @@ namespace {
 constexpr std::array<std::string_view, 6> kNames = {"bad-binary", "cut-binary", "twice",
                                                     "resets",     "flood",      "stop"};
 constexpr std::array<std::string_view, 3> kMoments = {"before", "during", "after"};
+constexpr std::array<std::string_view, 12> kPhases = {
+    "checking", "rehearsing", "guarding",  "quiescing", "exporting",   "sealing",
+    "sending",  "executing",  "receiving", "verifying", "rehydrating", "self-checking"};
 
 template <size_t kSize>
 std::optional<size_t> IndexOf(const std::array<std::string_view, kSize>& names,
@@ -26,10 +29,31 @@ std::optional<size_t> IndexOf(const std::array<std::string_view, kSize>& names,
   return static_cast<size_t>(found - names.begin());
 }
 
+template <size_t kSize>
+std::string Joined(const std::array<std::string_view, kSize>& names) {
+  std::string joined;
+  for (const std::string_view name : names)
+    absl::StrAppend(&joined, joined.empty() ? "" : ", ", std::string(name));
+  return joined;
+}
+
+// "before", "+12", "executing"
+bool ParseMoment(const std::string& text, Fault& fault) {
+  if (const auto moment = IndexOf(kMoments, text)) {
+    fault.moment = static_cast<FaultMoment>(*moment);
+    return true;
+  }
+  if (text.size() > 1 && text[0] == '+')
+    return absl::SimpleAtoi(text.substr(1), &fault.delay_ms) && fault.delay_ms >= 0;
+  fault.phase = text;
+  return IndexOf(kPhases, text).has_value();
+}
+
 absl::StatusOr<Fault> ParseFault(const std::string& text) {
   const auto wrong = [&] {
     return absl::InvalidArgumentError(
-        absl::StrCat("'", text, "' is no FAULT[@before|during|after][:EVERY]"));
+        absl::StrCat("'", text, "' is no FAULT[@before|during|after|+MS|PHASE][:EVERY]; faults: ",
+                     Joined(kNames), "; phases: ", Joined(kPhases)));
   };
   Fault fault;
   std::string name = text;
@@ -38,9 +62,7 @@ absl::StatusOr<Fault> ParseFault(const std::string& text) {
     name.resize(colon);
   }
   if (const size_t at = name.find('@'); at != std::string::npos) {
-    const auto moment = IndexOf(kMoments, name.substr(at + 1));
-    if (!moment) return wrong();
-    fault.moment = static_cast<FaultMoment>(*moment);
+    if (!ParseMoment(name.substr(at + 1), fault)) return wrong();
     name.resize(at);
   }
   const auto kind = IndexOf(kNames, name);
@@ -69,12 +91,17 @@ absl::StatusOr<FaultPlan> FaultPlan::Parse(std::string_view text) {
   return plan;
 }
 
-std::vector<FaultKind> FaultPlan::At(int number, FaultMoment moment) const {
-  std::vector<FaultKind> kinds;
+std::vector<Fault> FaultPlan::At(int number, FaultMoment moment) const {
+  std::vector<Fault> faults;
   for (const Fault& fault : faults_) {
-    if (fault.moment == moment && number % fault.every == 0) kinds.push_back(fault.kind);
+    if (fault.moment == moment && number % fault.every == 0) faults.push_back(fault);
   }
-  return kinds;
+  return faults;
+}
+
+bool FaultPlan::NeedsPhases() const {
+  return std::any_of(faults_.begin(), faults_.end(),
+                     [](const Fault& fault) { return !fault.phase.empty(); });
 }
 
 bool FaultPlan::Has(FaultKind kind) const {

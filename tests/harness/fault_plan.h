@@ -3,7 +3,10 @@
 //   FaultPlan::Parse("twice, resets@before, bad-binary:3")
 //
 // is a list of FAULT[@MOMENT][:EVERY]. MOMENT is before, during (the default: at a random time of
-// the first 20 ms) or after; EVERY 3 strikes at each third upgrade (default: each).
+// the first 20 ms), after, +MS (so many milliseconds after the upgrade was asked for), or, where
+// the server tells, a phase of liveexec's: executing, rehydrating... The last is aimed at the
+// middle of the phase as the upgrade before had it, the first time as during; what it hit is in the
+// report. EVERY 3 strikes at each third upgrade (default: each).
 //
 //   bad-binary   an upgrade to a program that is none of the server's is asked for first, and must
 //                be refused
@@ -33,6 +36,8 @@ struct Fault {
   FaultKind kind = FaultKind::kTwice;
   FaultMoment moment = FaultMoment::kDuring;
   int every = 1;
+  int delay_ms = -1;  // of those during: after it was asked for; -1: at random
+  std::string phase;  // of those during; empty: none in particular
 };
 
 class FaultPlan {
@@ -42,8 +47,10 @@ class FaultPlan {
   static absl::StatusOr<FaultPlan> Parse(std::string_view text);
 
   // What strikes at upgrade `number` (from 1) at `moment`.
-  std::vector<FaultKind> At(int number, FaultMoment moment) const;
+  std::vector<Fault> At(int number, FaultMoment moment) const;
   bool Has(FaultKind kind) const;
+  // Whether one is aimed at a phase.
+  bool NeedsPhases() const;
   bool empty() const { return faults_.empty(); }
 
  private:

@@ -1,12 +1,16 @@
 // The harness against servers with known faults: each must be caught and named, and the good ones
 // must pass.
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/error.h"
 #include "core/unique_fd.h"
 #include "tests/harness/child_process.h"
 #include "tests/harness/client_swarm.h"
@@ -18,6 +22,8 @@
 #include "tests/harness/server_under_test.h"
 #include "tests/harness/snapshot.h"
 #include "tests/harness/testing.h"
+#include "tests/harness/upgrade_means.h"
+#include "tests/harness/upgrade_timeline.h"
 
 namespace liveexec::harness {
 namespace {
@@ -238,6 +244,68 @@ TEST_F(HarnessTest, WaitsForALineThatCameAfterTheMark) {
     EXPECT_EQ(line[1], absl::StrCat(generation));
   }
   EXPECT_EQ(Must(shell.Stop()).signal, SIGTERM);
+}
+
+TEST_F(HarnessTest, UpgradesToAGivenBinaryByAnyMeans) {
+  ServerUnderTest& shell = StartServer(
+      {.command = {"/bin/sh", "-c",
+                   "cd {dir}; trap 'echo serves $(cat program)' HUP; echo one >program; "
+                   "echo ready; while :; do sleep 1000 & wait; done"},
+       .ready_line = "^ready$"});
+  const std::string two = shell.File("two");
+  std::ofstream(two) << "two";
+  EXPECT_THAT(shell.UpgradeTo(two, UpgradeMeans::Signal(SIGHUP, "^serves two$",
+                                                        /*install_as=*/"{dir}/program")),
+              IsOk());
+  const std::string three = shell.File("three");
+  std::ofstream(three) << "three";
+  EXPECT_THAT(shell.UpgradeTo(
+                  three, UpgradeMeans::Command(
+                             {"/bin/sh", "-c", "cp $0 {dir}/program; kill -HUP {pid}", "{binary}"},
+                             "^serves three$")),
+              IsOk());
+  const auto api = [&](ServerUnderTest& server, const std::string& binary) {
+    LIVEEXEC_RETURN_IF_ERROR(server.Install(binary, "{dir}/program"));
+    return server.Signal(SIGHUP);
+  };
+  EXPECT_THAT(shell.UpgradeTo(two, UpgradeMeans::Call(api, "^serves two$")), IsOk());
+  const absl::Status refused =
+      shell.UpgradeTo("", UpgradeMeans::Command({"/bin/sh", "-c", "echo not today >&2; exit 3"}));
+  EXPECT_TRUE(absl::IsAborted(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("not today"));
+}
+
+TEST_F(HarnessTest, SaysInWhichUpgradeAndToWhichBinaryAClientLostItsConnection) {
+  ServerUnderTest& peer = StartPeer("none", 0);
+  ClientSwarm swarm(Endpoint::Tcp(peer.port()), Protocol::kEcho, RunSeed());
+  ASSERT_THAT(swarm.AddChecking(1), IsOk());
+  swarm.Start();
+  ASSERT_THAT(swarm.AwaitReplies(10), IsOk());
+  UpgradeTimeline timeline;
+  timeline.Begin("/srv/bin/one");
+  timeline.End();
+  timeline.Begin("/srv/bin/two");
+  ASSERT_THAT(peer.Stop(SIGKILL), IsOk());
+  EXPECT_FALSE(swarm.AwaitReplies(1).ok());
+  SwarmReport report = swarm.Finish();
+  timeline.End();
+  report.AttributeTo(timeline);
+  EXPECT_THAT(report.ToString(),
+              ContainsRegex("connection-lost: checking client 0 .127.0.0.1:[0-9]+., upgrade 2 to "
+                            "/srv/bin/two, asked for: the server closed the connection at byte"));
+}
+
+TEST_F(HarnessTest, HoldsThousandsOfConnectionsOnOneThread) {
+  rlimit files{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
+  files.rlim_cur = files.rlim_max;  // for the server as well, which inherits it
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+  ServerUnderTest& redis = StartRedis();
+  ClientSwarm swarm(Endpoint::Unix(redis.File("redis")), Protocol::kResp, RunSeed());
+  ASSERT_THAT(swarm.AddIdle(2000), IsOk());
+  swarm.Start();
+  EXPECT_THAT(swarm.ProveIdleAlive(), IsOk());
+  EXPECT_THAT(swarm.Finish(), SawNoUpgrade());
 }
 
 TEST_F(HarnessTest, ACommandsOutputErrorsAndExitAreCollected) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "tests/harness/random.h"
@@ -82,6 +83,80 @@ TEST(LinearizabilityTest, LetsAnUnknownAddHappenLateOrNever) {
                   .linearizable);
   EXPECT_FALSE(CheckLinearizable(CounterModel(), {Add(0, 0, kNever), Add(1, 2, 3), Add(4, 4, 5)})
                    .linearizable);
+}
+
+TEST(LinearizabilityTest, LetsAnUnknownWriteHappenLateOrNever) {
+  const Operation unknown = Write(2, 5, kNever);
+  EXPECT_TRUE(CheckLinearizable(RegisterModel(),
+                                {Write(1, 0, 1), unknown, Read(1, 10, 11), Read(2, 20, 21)})
+                  .linearizable);
+  EXPECT_TRUE(
+      CheckLinearizable(RegisterModel(), {Write(1, 0, 1), unknown, Read(1, 10, 11)}).linearizable);
+  // It happens once: what it overwrote does not come back.
+  const auto result = CheckLinearizable(
+      RegisterModel(), {Write(1, 0, 1), unknown, Read(2, 10, 11), Read(1, 20, 21)});
+  EXPECT_FALSE(result.linearizable);
+  EXPECT_EQ(result.verdict, Verdict::kWriteLost);
+  // And not before it was asked for.
+  EXPECT_FALSE(
+      CheckLinearizable(RegisterModel(), {Write(1, 0, 1), Read(2, 2, 3), unknown}).linearizable);
+}
+
+TEST(LinearizabilityTest, AFailedWriteHasNoEffect) {
+  Operation failed = Write(2, 5, 6);
+  failed.outcome = Outcome::kFail;
+  EXPECT_TRUE(
+      CheckLinearizable(RegisterModel(), {Write(1, 0, 1), failed, Read(1, 10, 11)}).linearizable);
+  EXPECT_FALSE(
+      CheckLinearizable(RegisterModel(), {Write(1, 0, 1), failed, Read(2, 10, 11)}).linearizable);
+}
+
+// Whether some order of `left` (each once; unknown ones also not at all) explains what was seen:
+// all of them are tried.
+bool SomeOrderFits(const Model& model, int64_t state, std::vector<Operation> left) {
+  const bool only_unknown = std::all_of(left.begin(), left.end(), [](const Operation& operation) {
+    return operation.outcome == Outcome::kUnknown;
+  });
+  if (only_unknown) return true;
+  for (size_t i = 0; i < left.size(); ++i) {
+    const auto ended_before = [&](const Operation& other) {
+      return other.completed_ns < left[i].invoked_ns;
+    };
+    if (std::any_of(left.begin(), left.end(), ended_before)) continue;
+    const auto next = model.next(state, left[i]);
+    std::vector<Operation> rest = left;
+    rest.erase(rest.begin() + static_cast<ptrdiff_t>(i));
+    if (next && SomeOrderFits(model, *next, rest)) return true;
+    if (left[i].outcome == Outcome::kUnknown && SomeOrderFits(model, state, rest)) return true;
+  }
+  return false;
+}
+
+TEST(LinearizabilityTest, AgreesWithTryingAllOrders) {
+  int refused = 0;
+  for (uint64_t seed = 1; seed <= 1500; ++seed) {
+    Random random(seed);
+    const bool counter = seed % 2 == 0;
+    std::vector<Operation> operations;
+    for (int i = 0; i < 6; ++i) {
+      // Invocations at even, completions at odd times: none are at once.
+      const auto from = static_cast<int64_t>(2 * random.Below(40));
+      const bool unknown = random.Below(5) == 0;
+      const int64_t to = unknown ? kNever : from + 1 + static_cast<int64_t>(2 * random.Below(15));
+      const auto value = static_cast<int64_t>(random.Below(3)) + 1;
+      if (random.Below(2) == 0 && !unknown) {
+        operations.push_back(Read(value, from, to));
+      } else {
+        operations.push_back(counter ? Add(value, from, to) : Write(value, from, to));
+      }
+    }
+    const Model model = counter ? CounterModel() : RegisterModel();
+    const bool fits = SomeOrderFits(model, model.initial, operations);
+    refused += fits ? 0 : 1;
+    EXPECT_EQ(CheckLinearizable(model, operations).linearizable, fits) << "seed " << seed;
+  }
+  EXPECT_GT(refused, 100);
+  EXPECT_LT(refused, 1400);
 }
 
 // Histories made by running operations one after another at random moments within their intervals

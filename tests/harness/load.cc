@@ -280,7 +280,7 @@ bool Load::ProveIdleAlive(absl::Duration timeout) {
 
 bool Load::StillHere(const Seat& seat) const {
   return seat.rank != Rank::kVisitor && seat.client != nullptr && seat.incarnation == 1 &&
-         seat.client->connection().SameSocket() && !seat.client->broken();
+         seat.client->connected() && !seat.client->broken();
 }
 
 uint64_t Load::kept() {

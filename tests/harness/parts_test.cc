@@ -43,18 +43,35 @@ TEST(VersionMatrixTest, TakesEachStepFromEachToEachOnceAndEndsWhereItBegan) {
 TEST(FaultPlanTest, SaysWhatStrikesWhen) {
   const auto plan = FaultPlan::Parse("twice, resets@before:2,bad-binary:3");
   ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(plan->At(1, FaultMoment::kDuring), std::vector{FaultKind::kTwice});
-  EXPECT_TRUE(plan->At(1, FaultMoment::kBefore).empty());
-  EXPECT_EQ(plan->At(2, FaultMoment::kBefore), std::vector{FaultKind::kResets});
-  EXPECT_EQ(plan->At(3, FaultMoment::kBefore), std::vector{FaultKind::kBadBinary});
+  const auto kinds = [&](int number, FaultMoment moment) {
+    std::vector<FaultKind> all;
+    for (const Fault& fault : plan->At(number, moment)) all.push_back(fault.kind);
+    return all;
+  };
+  EXPECT_EQ(kinds(1, FaultMoment::kDuring), std::vector{FaultKind::kTwice});
+  EXPECT_TRUE(kinds(1, FaultMoment::kBefore).empty());
+  EXPECT_EQ(kinds(2, FaultMoment::kBefore), std::vector{FaultKind::kResets});
+  EXPECT_EQ(kinds(3, FaultMoment::kBefore), std::vector{FaultKind::kBadBinary});
+  EXPECT_FALSE(plan->NeedsPhases());
   EXPECT_TRUE(plan->Has(FaultKind::kBadBinary));
   EXPECT_FALSE(plan->Has(FaultKind::kStop));
+}
+
+TEST(FaultPlanTest, TakesAimAtATimeOrAPhase) {
+  const auto plan = FaultPlan::Parse("stop@+12,resets@executing:2");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_EQ(plan->At(1, FaultMoment::kDuring).size(), 1u);
+  EXPECT_EQ(plan->At(1, FaultMoment::kDuring)[0].delay_ms, 12);
+  ASSERT_EQ(plan->At(2, FaultMoment::kDuring).size(), 2u);
+  EXPECT_EQ(plan->At(2, FaultMoment::kDuring)[1].phase, "executing");
+  EXPECT_TRUE(plan->NeedsPhases());
 }
 
 TEST(FaultPlanTest, RefusesWhatItDoesNotKnow) {
   EXPECT_TRUE(FaultPlan::Parse("none")->empty());
   EXPECT_TRUE(FaultPlan::Parse("")->empty());
-  for (const char* text : {"fire", "twice@never", "twice:0", "twice:x", "twice@"})
+  for (const char* text :
+       {"fire", "twice@never", "twice:0", "twice:x", "twice@", "twice@+", "twice@+x"})
     EXPECT_FALSE(FaultPlan::Parse(text).ok()) << text;
 }
 

@@ -79,7 +79,7 @@ class TimerClient final : public RespWorker {
       : RespWorker(loop, std::move(name), random) {}
   void Start() override;
   // A timer that has not gone off counts as outstanding only when it is overdue.
-  static constexpr absl::Duration kSlack = absl::Seconds(2);
+  static constexpr absl::Duration kSlack = absl::Seconds(5);
 
  private:
   void Next() override;

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 #include <regex>
 
@@ -187,6 +188,50 @@ absl::StatusOr<CommandResult> ServerUnderTest::UpgradeByCommand(std::vector<std:
                                                                 absl::Duration timeout) {
   for (std::string& argument : command) argument = Expand(argument);
   return RunCommand(command, timeout);
+}
+
+absl::Status ServerUnderTest::Install(const std::string& binary, const std::string& installed) {
+  const std::string target = Expand(installed);
+  std::error_code error;
+  std::filesystem::copy_file(binary, target + ".new",
+                             std::filesystem::copy_options::overwrite_existing, error);
+  if (!error) std::filesystem::rename(target + ".new", target, error);
+  if (error) {
+    return absl::UnavailableError(
+        absl::StrCat("installing ", binary, " as ", target, ": ", error.message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ServerUnderTest::UpgradeTo(const std::string& binary, const UpgradeMeans& means,
+                                        absl::Duration timeout) {
+  if (!means.install_as.empty() && !binary.empty())
+    LIVEEXEC_RETURN_IF_ERROR(Install(binary, means.install_as));
+  const Mark mark = OutputMark();
+  if (means.signal != 0) LIVEEXEC_RETURN_IF_ERROR(Signal(means.signal));
+  if (!means.command.empty()) {
+    std::vector<std::string> command;
+    for (const std::string& argument : means.command) {
+      // A flag whose value would be empty goes with it.
+      if (argument == "{binary}" && binary.empty()) {
+        command.pop_back();
+        continue;
+      }
+      command.push_back(absl::StrReplaceAll(
+          argument,
+          {{"{pid}", absl::StrCat(pid())}, {"{port}", absl::StrCat(port_)}, {"{binary}", binary}}));
+    }
+    LIVEEXEC_ASSIGN_OR_RETURN(const CommandResult result,
+                              UpgradeByCommand(std::move(command), timeout));
+    if (!result.exit.ok()) {
+      return absl::AbortedError(absl::StrCat("the upgrade command ended with ",
+                                             result.exit.ToString(), ": ", result.output,
+                                             result.errors));
+    }
+  }
+  if (means.call) LIVEEXEC_RETURN_IF_ERROR(means.call(*this, binary));
+  if (means.done_line.empty()) return absl::OkStatus();
+  return WaitForLine(means.done_line, mark, timeout).status();
 }
 
 absl::StatusOr<ExitStatus> ServerUnderTest::Stop(int signal, absl::Duration timeout) {

@@ -28,6 +28,7 @@
 #include "core/unique_fd.h"
 #include "tests/harness/child_process.h"
 #include "tests/harness/temp_dir.h"
+#include "tests/harness/upgrade_means.h"
 
 namespace liveexec::harness {
 
@@ -79,6 +80,13 @@ class ServerUnderTest {
   // Runs a command that upgrades, synchronously. Its exit code is for the caller to judge.
   absl::StatusOr<CommandResult> UpgradeByCommand(std::vector<std::string> command,
                                                  absl::Duration timeout = kPatience);
+  // Upgrades to `binary` (empty: the server's own choice) by any of these means, and waits until it
+  // is done. Aborted: a command refused, with what it wrote.
+  absl::Status UpgradeTo(const std::string& binary, const UpgradeMeans& means,
+                         absl::Duration timeout = kPatience);
+  // Puts a copy of `binary` in place of `installed` ("{dir}" is replaced), as a deployment does it:
+  // a complete file, renamed over the old one.
+  absl::Status Install(const std::string& binary, const std::string& installed);
 
   // SIGTERM (or `signal`) and the exit.
   absl::StatusOr<ExitStatus> Stop(int signal = SIGTERM, absl::Duration timeout = kPatience);

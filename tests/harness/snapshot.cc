@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <map>
+#include <set>
 #include <sstream>
 
 #include "absl/strings/match.h"
@@ -55,6 +57,11 @@ std::vector<std::string> NulSeparated(const std::string& text) {
   return parts;
 }
 
+constexpr char kSocketLink[] = "socket:[";
+
+// "socket:[1234]"
+std::string InodeOf(const std::string& link) { return link.substr(8, link.size() - 9); }
+
 using SocketNames =
     std::map<std::string, std::pair<std::string, std::string>>;  // inode -> (kind, target)
 
@@ -69,8 +76,24 @@ std::string InternetAddress(const std::string& hex) {
                          raw >> 24, port);
 }
 
-void AddInternetSockets(const std::string& net, const std::string& kind, SocketNames& names) {
+// The whole machine's sockets are in these tables, tens of thousands on a busy one: only the lines
+// of our process's inodes are taken apart. `field`: which one is the inode's.
+bool IsOurs(absl::string_view line, int field, const std::set<std::string>& inodes) {
+  size_t at = 0;
+  for (int i = 0; at < line.size(); ++i) {
+    at = line.find_first_not_of(' ', at);
+    if (at == absl::string_view::npos) return false;
+    const size_t end = std::min(line.find(' ', at), line.size());
+    if (i == field) return inodes.count(std::string(line.substr(at, end - at))) > 0;
+    at = end;
+  }
+  return false;
+}
+
+void AddInternetSockets(const std::string& net, const std::string& kind,
+                        const std::set<std::string>& inodes, SocketNames& names) {
   for (const absl::string_view line : absl::StrSplit(ReadFile(absl::StrCat(net, kind)), '\n')) {
+    if (!IsOurs(line, 9, inodes)) continue;
     const std::vector<std::string> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
     if (fields.size() < 10 || fields[0] == "sl") continue;
     const bool listening = fields[3] == "0A";
@@ -80,8 +103,10 @@ void AddInternetSockets(const std::string& net, const std::string& kind, SocketN
   }
 }
 
-void AddUnixSockets(const std::string& net, SocketNames& names) {
+void AddUnixSockets(const std::string& net, const std::set<std::string>& inodes,
+                    SocketNames& names) {
   for (const absl::string_view line : absl::StrSplit(ReadFile(net + "unix"), '\n')) {
+    if (!IsOurs(line, 6, inodes)) continue;
     const std::vector<std::string> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
     if (fields.size() < 7 || fields[0] == "Num") continue;
     const bool listening = (std::strtoul(fields[3].c_str(), nullptr, 16) & 0x10000u) != 0;
@@ -90,18 +115,24 @@ void AddUnixSockets(const std::string& net, SocketNames& names) {
   }
 }
 
-SocketNames NamesOfSockets(pid_t pid) {
+// Of the sockets among `links`, which are those of the process's fds.
+SocketNames NamesOfSockets(pid_t pid, const std::map<std::string, std::string>& links) {
+  std::set<std::string> inodes;
+  for (const auto& [fd, link] : links) {
+    if (absl::StartsWith(link, kSocketLink)) inodes.insert(InodeOf(link));
+  }
   const std::string net = absl::StrCat("/proc/", pid, "/net/");
   SocketNames names;
-  for (const char* kind : {"tcp", "tcp6", "udp", "udp6"}) AddInternetSockets(net, kind, names);
-  AddUnixSockets(net, names);
+  for (const char* kind : {"tcp", "tcp6", "udp", "udp6"})
+    AddInternetSockets(net, kind, inodes, names);
+  AddUnixSockets(net, inodes, names);
   return names;
 }
 
 void Describe(const std::string& link, const SocketNames& sockets, FdInfo& info) {
   const size_t bracket = link.find(":[");
-  if (absl::StartsWith(link, "socket:[")) {
-    const auto found = sockets.find(link.substr(8, link.size() - 9));
+  if (absl::StartsWith(link, kSocketLink)) {
+    const auto found = sockets.find(InodeOf(link));
     info.kind = found == sockets.end() ? "socket" : found->second.first;
     info.target = found == sockets.end() ? "" : found->second.second;
   } else if (absl::StartsWith(link, "anon_inode:")) {
@@ -131,10 +162,12 @@ int64_t Kilobytes(const std::string& text, absl::string_view name) {
 }
 
 void ReadFds(const std::string& proc, pid_t pid, Snapshot& snapshot) {
-  const SocketNames sockets = NamesOfSockets(pid);
-  for (const std::string& name : Names(proc + "fd")) {
+  std::map<std::string, std::string> links;  // by number
+  for (const std::string& name : Names(proc + "fd"))
+    links[name] = ReadLink(absl::StrCat(proc, "fd/", name));
+  const SocketNames sockets = NamesOfSockets(pid, links);
+  for (const auto& [name, link] : links) {
     FdInfo info;
-    const std::string link = ReadLink(absl::StrCat(proc, "fd/", name));
     if (link.empty()) continue;  // closed meanwhile; in our own process, the directory being read
     if (!absl::SimpleAtoi(name, &info.number)) continue;
     if (pid == getpid() && absl::EndsWith(link, "/fd") && absl::StartsWith(link, "/proc/"))
@@ -206,7 +239,10 @@ void ReadStatus(const std::string& proc, Snapshot& snapshot) {
 }
 
 // What a fd is, for comparison.
-std::string Identity(const FdInfo& fd) {
+std::string Identity(const FdInfo& fd, const DiffOptions& options) {
+  // Of a program that is held ready to go back to, it is as with the program that runs.
+  const bool path_only = (std::strtol(fd.flags.c_str(), nullptr, 8) & O_PATH) != 0;
+  if (path_only && !options.executable) return absl::StrCat(fd.kind, " held by its path");
   return absl::StrCat(fd.kind, fd.target.empty() ? "" : " ", fd.target, " flags ", fd.flags);
 }
 
@@ -218,10 +254,10 @@ void DiffFds(const Snapshot& before, const Snapshot& after, const DiffOptions& o
              std::vector<std::string>& differences) {
   std::map<std::string, int> balance;
   for (const FdInfo& fd : before.fds) {
-    if (options.connections || !IsConnection(fd)) --balance[Identity(fd)];
+    if (options.connections || !IsConnection(fd)) --balance[Identity(fd, options)];
   }
   for (const FdInfo& fd : after.fds) {
-    if (options.connections || !IsConnection(fd)) ++balance[Identity(fd)];
+    if (options.connections || !IsConnection(fd)) ++balance[Identity(fd, options)];
   }
   for (const auto& [identity, count] : balance) {
     if (count == 0) continue;

@@ -64,8 +64,10 @@ struct Snapshot {
 absl::StatusOr<Snapshot> TakeSnapshot(pid_t pid);
 
 struct DiffOptions {
-  bool connections = true;     // accepted connections count; listeners and others always do
-  bool executable = false;     // the executable's path, and argv, may change by an upgrade
+  bool connections = true;  // accepted connections count; listeners and others always do
+  // The executable's path, argv, and which file an O_PATH fd holds; all of these may change by an
+  // upgrade.
+  bool executable = false;
   int64_t memory_growth = -1;  // resident bytes that may be added; -1: any
 };
 

@@ -27,7 +27,7 @@ constexpr std::array<Entry, kVerdicts> kEntries = {{
     {"wrong-reply", "A reply came that cannot be right."},
     {"write-lost", "An acknowledged write is not there: no order of the operations explains it."},
     {"write-doubled", "A write took effect more often than it was asked for."},
-    {"message-lost", "A subscriber missed messages, or got them twice or out of order."},
+    {"message-lost", "Messages or datagrams did not arrive, or arrived twice or out of order."},
     {"timer-forgotten", "What should have happened at a given time did not."},
     {"stalled", "A client waited longer for a reply than is allowed."},
     {"pid-changed", "Another process serves."},
@@ -59,8 +59,10 @@ std::optional<Verdict> VerdictFromName(std::string_view name) {
 }
 
 std::string Anomaly::ToString() const {
-  const std::string where =
-      upgrade == 0 ? "" : absl::StrCat(", upgrade ", upgrade, phase.empty() ? "" : ", ", phase);
+  const std::string where = upgrade == 0
+                                ? ""
+                                : absl::StrCat(", upgrade ", upgrade, binary.empty() ? "" : " to ",
+                                               binary, phase.empty() ? "" : ", ", phase);
   return absl::StrCat(std::string(VerdictName(verdict)), ": ", who, where, ": ", text);
 }
 

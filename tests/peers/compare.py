@@ -10,10 +10,13 @@ import html
 import json
 import os
 import pathlib
+import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -114,6 +117,24 @@ COLUMNS = [
 ]
 
 
+VERSIONS = {
+    "redis-server": ["redis-server", "--version"],
+    "nginx": ["nginx", "-v"],
+    "HAProxy": ["haproxy", "-v"],
+    "echo (tableflip)": ["go", "version"],
+}
+
+
+def version_of(peer):
+    """What the program itself calls its version; empty for ours."""
+    command = VERSIONS.get(peer.name)
+    if command is None or shutil.which(command[0]) is None:
+        return ""
+    said = subprocess.run(command, capture_output=True, text=True)
+    found = re.search(r"\d+\.\d+(\.\d+)?", said.stdout + said.stderr)
+    return found.group(0) if found else ""
+
+
 def print_table(found):
     width = max(len(peer.name) for peer in found)
     for peer in found:
@@ -168,6 +189,74 @@ def page(found, options):
         "replies that never came, those of lost connections included.</p>{notes}<h1>Seen</h1><ul>{seen}</ul></html>\n")
 
 
+def markdown_table(found, titles):
+    """One row for each server."""
+    rows = ["| server | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
+    columns = dict(COLUMNS)
+    for peer in found:
+        cells = [columns[title](peer.report) if peer.report else "did not run" for title in titles]
+        rows.append(f"| {peer.name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def wrapped(text):
+    return "\n".join(textwrap.wrap(text, 100, break_on_hyphens=False))
+
+
+def document(found, options, command):
+    titles = [title for title, _ in COLUMNS]
+    how = "\n".join(
+        f"| {peer.name} | {version_of(peer)} | {peer.how} | {peer.report['verdict'] if peer.report else 'did not run'} |"
+        for peer in found)
+    seen = "\n".join(
+        wrapped(f"- {peer.name}: "
+                + (", ".join(f"{kind} ×{count}" for kind, count in peer.report["anomaly_counts"].items()) or "nothing"))
+        for peer in found if peer.report)
+    intro = (
+        f"{options.upgrades} upgrades each, by the server's own means, under {options.clients} busy clients and "
+        f"{options.idle} idle connections, besides visitors that come and go and, with the Redis protocol, clients "
+        f"of shared keys, subscribers and timers; seed {options.seed}. Measured on {os.cpu_count()} processors, Linux "
+        f"{platform.release()}; the machine's load average was {os.getloadavg()[0]:.1f} at the end.")
+    return f"""# What clients see of an upgrade, side by side
+
+Made by `{command}`, which measures everything anew; every figure is of that one run.
+
+{wrapped(intro)}
+
+| server | version | upgraded by | gravest verdict |
+|---|---|---|---|
+{how}
+
+## Connections and requests
+
+{markdown_table(found, titles[:5])}
+
+{wrapped("Connections: those that were to last. A client that loses its connection connects again. Requests failed: "
+         "those under way when a connection was lost, or refused while the server was away. Bytes lost: parts of "
+         "replies that never came, those of lost connections included. Writes lost: keys whose history no order "
+         "of the operations explains.")}
+
+## Waits
+
+{markdown_table(found, titles[5:8])}
+
+{wrapped("The longest time between two replies to one busy client around one upgrade; without one, over as long a "
+         "time right after it: what the machine does by itself.")}
+
+## The process
+
+{markdown_table(found, titles[8:])}
+
+{wrapped("Memory is that of all processes of the server together; what they share counts for each.")}
+
+## All that was seen
+
+{wrapped("How often, by verdict; [testing.md](testing.md) says what each means.")}
+
+{seen}
+"""
+
+
 def main():
     parser = argparse.ArgumentParser(prog="./dev peers", description=__doc__.splitlines()[0])
     parser.add_argument("--root", default="bazel-bin", help=argparse.SUPPRESS)
@@ -176,6 +265,7 @@ def main():
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--idle", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--document", help="write the page as Markdown there as well, as docs/peers.md")
     parser.add_argument("--only", action="append", help="this server alone; may be repeated")
     options = parser.parse_args()
     root = pathlib.Path(options.root).resolve()
@@ -197,6 +287,10 @@ def main():
     (report / "peers.html").write_text(page(found, options))
     (report / "peers.json").write_text(json.dumps({p.name: p.report or p.problem for p in found}, indent=1))
     print(f"page: {report}/peers.html")
+    if options.document:
+        command = "./dev peers " + " ".join(sys.argv[1:])
+        pathlib.Path(options.document).write_text(document(found, options, command))
+        print(f"document: {options.document}")
     return 1 if any(p.problem for p in found) else 0
 
 

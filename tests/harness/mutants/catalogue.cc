@@ -16,6 +16,7 @@ class Silent final : public TortureObserver {
 TortureOptions OptionsFor(const Programs& programs, const Mutant& mutant, uint64_t seed) {
   TortureOptions options;
   options.name = mutant.name();
+  options.program = programs.Torture();
   if (mutant.server == "echo") {
     options.server =
         absl::StrCat(programs.Echo(), " {port} {dir}/run/control --mutant ", mutant.fault);
@@ -30,7 +31,7 @@ TortureOptions OptionsFor(const Programs& programs, const Mutant& mutant, uint64
   options.clients = 6;
   options.idle = 8;
   options.upgrades = 3;
-  options.patience_s = 5;
+  options.patience_s = 8;
   options.seed = seed;
   options.keep_log = false;
   return options;

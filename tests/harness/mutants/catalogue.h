@@ -29,6 +29,7 @@ struct Programs {
   std::string Echo() const { return root + "/demo-server/mutants/echo_mutant"; }
   std::string Demo() const { return root + "/demo-server/mutants/demo_mutant"; }
   std::string Liveexec() const { return root + "/handoff/cli/liveexec"; }
+  std::string Torture() const { return root + "/tests/harness/torture/liveexec-torture"; }
 };
 
 // A short run of one mutant.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -21,12 +22,27 @@ double LogY(double ms, double height) {
   return height - decades / 5 * height;
 }
 
-std::string Frame(const std::string& shapes, const std::string& left, const std::string& right,
-                  const std::string& top) {
-  return absl::StrCat(
-      "<div class=\"chart\"><div class=\"scale\"><span>", top, "</span></div><svg viewBox=\"0 0 ",
-      kWidth, " ", kHeight, "\" preserveAspectRatio=\"none\" role=\"img\">", shapes,
-      "</svg><div class=\"axis\"><span>", left, "</span><span>", right, "</span></div></div>");
+struct Label {
+  double at = 0;  // of the width, 0 to 1
+  std::string text;
+};
+
+std::string Labels(const char* style, const std::vector<Label>& labels) {
+  std::string spans;
+  for (const Label& label : labels)
+    absl::StrAppend(&spans, absl::StrFormat("<span style=\"left:%.2f%%\">%s</span>", label.at * 100,
+                                            label.text));
+  return absl::StrCat("<div class=\"", style, "\">", spans, "</div>");
+}
+
+// `inside` are words that lie on the drawing.
+std::string Frame(const std::string& shapes, const std::string& title,
+                  const std::vector<Label>& axis, const std::string& inside = "",
+                  const std::string& over = "") {
+  return absl::StrCat("<div class=\"chart\"><div class=\"scale\">", title, "</div>", over,
+                      "<div class=\"plot\"><svg viewBox=\"0 0 ", kWidth, " ", kHeight,
+                      "\" preserveAspectRatio=\"none\" role=\"img\">", shapes, "</svg>", inside,
+                      "</div>", Labels("axis", axis), "</div>");
 }
 
 std::string Rect(double x, double y, double width, double height, const char* style,
@@ -48,6 +64,15 @@ std::string LogGrid() {
                                             kWidth, y, y));
   }
   return lines;
+}
+
+std::string LogLabels() {
+  std::string labels;
+  for (const double ms : {1.0, 10.0, 100.0, 1000.0})
+    absl::StrAppend(&labels,
+                    absl::StrFormat("<span style=\"top:%.1f%%\">%s</span>", LogY(ms, 100),
+                                    ms < 1000 ? absl::StrCat(ms, " ms") : std::string("1 s")));
+  return labels;
 }
 
 struct Span {
@@ -90,47 +115,75 @@ std::string LatencyBars(const LoadReport& load, const Span& span) {
   return bars;
 }
 
-std::string Seconds(int64_t ns) { return absl::StrFormat("%.1f s", static_cast<double>(ns) / 1e9); }
+std::vector<Label> TimeAxis(const Span& span) {
+  std::vector<Label> labels;
+  for (const double part : {0.0, 0.25, 0.5, 0.75, 1.0})
+    labels.push_back(
+        {part, absl::StrFormat("%.1f s", static_cast<double>(span.to - span.from) * part / 1e9)});
+  return labels;
+}
+
+// From the first stopped thread to serving again.
+std::string Blackout(const UpgradeOutcome& upgrade, const Span& span) {
+  int64_t from = 0;
+  int64_t to = 0;
+  for (const PhaseSpan& phase : upgrade.phases) {
+    if (phase.phase == "quiescing") from = phase.start_ns;
+    to = phase.start_ns + phase.duration_ns;
+  }
+  if (from == 0) return "";
+  return Rect(span.X(from), 0, span.X(to) - span.X(from), kHeight, "blackout", "blackout");
+}
 
 }  // namespace
 
 std::string LatencyChart(const TortureResult& result) {
   const Span span{result.start_ns, result.end_ns};
   std::string shapes;
+  std::vector<Label> numbers;
+  const size_t each = result.upgrades.size() / 20 + 1;  // so many numbers have room
   for (const UpgradeOutcome& upgrade : result.upgrades) {
     const double x = span.X(upgrade.asked_ns);
-    absl::StrAppend(&shapes, Rect(x, 0, span.X(upgrade.done_ns) - x, kHeight,
-                                  upgrade.problem.empty() ? "upgrade" : "failed",
+    const double width = std::max(span.X(upgrade.done_ns) - x, 2.5);
+    const bool good = upgrade.problem.empty();
+    absl::StrAppend(&shapes, Rect(x, 0, width, kHeight, good ? "upgrade" : "failed",
                                   absl::StrCat("upgrade ", upgrade.number)));
+    if (!good || static_cast<size_t>(upgrade.number) % each == 0)
+      numbers.push_back(
+          {(x + width / 2) / kWidth,
+           good ? absl::StrCat(upgrade.number) : absl::StrCat("<b>", upgrade.number, " ✘</b>")});
   }
   absl::StrAppend(&shapes, LogGrid(), LatencyBars(result.load, span));
-  return Frame(shapes, "0 s", Seconds(result.end_ns - result.start_ns),
-               "worst latency; lines at 1, 10, 100, 1,000 ms");
+  return Frame(shapes, "the busy clients' worst latency, on a logarithmic scale", TimeAxis(span),
+               LogLabels(), Labels("over", numbers));
 }
 
 std::string PhaseChart(const TortureResult& result, const UpgradeOutcome& upgrade) {
   if (upgrade.phases.empty()) return "";
   const int64_t margin = (upgrade.done_ns - upgrade.asked_ns) / 10;
   const Span span{upgrade.asked_ns - margin, upgrade.done_ns + margin};
-  std::string shapes = LogGrid() + LatencyBars(result.load, span);
+  std::string shapes = Blackout(upgrade, span) + LogGrid() + LatencyBars(result.load, span);
   std::string legend;
-  constexpr std::array kStyles = {"p0", "p1", "p2", "p3", "p4", "p5"};
   const double row = kHeight / 2 / static_cast<double>(upgrade.phases.size());
   for (size_t i = 0; i < upgrade.phases.size(); ++i) {
     const PhaseSpan& phase = upgrade.phases[i];
     const double x = span.X(phase.start_ns);
     const std::string title =
         absl::StrFormat("%s %.2f ms", phase.phase, static_cast<double>(phase.duration_ns) / 1e6);
-    const char* style = kStyles[i % kStyles.size()];
+    const std::string style = absl::StrCat("p", i % 13);
     absl::StrAppend(&shapes, Rect(x, static_cast<double>(i) * row,
                                   std::max(span.X(phase.start_ns + phase.duration_ns) - x, 3.0),
-                                  row * 0.8, style, title));
+                                  row * 0.8, style.c_str(), title));
     absl::StrAppend(&legend, "<li><i class=\"", style, "\"></i>", title, "</li>");
   }
   return absl::StrCat(
-      Frame(shapes, "asked for",
-            absl::StrFormat("%.0f ms", static_cast<double>(span.to - span.from) / 1e6),
-            "phases above, the clients' worst latency below them"),
+      Frame(shapes,
+            "phases above, the busy clients' worst latency below; shaded: the server stands still",
+            {{span.X(upgrade.asked_ns) / kWidth, "asked for"},
+             {span.X(upgrade.done_ns) / kWidth,
+              absl::StrFormat("done after %.0f ms",
+                              static_cast<double>(upgrade.done_ns - upgrade.asked_ns) / 1e6)}},
+            LogLabels()),
       "<ul class=\"legend\">", legend, "</ul>");
 }
 
@@ -165,7 +218,13 @@ std::string GapChart(const TortureResult& result) {
     one(with[i], static_cast<double>(i) * bar + bar * 0.05, "latency", "around an upgrade");
   }
   return absl::StrCat(
-      Frame(shapes, "0.1 ms", "10 s", absl::StrCat("most: ", most, " waits")),
+      Frame(shapes, absl::StrCat("how many waits were how long; the highest bar: ", most),
+            {{0, "0.1 ms"},
+             {0.2, "1 ms"},
+             {0.4, "10 ms"},
+             {0.6, "100 ms"},
+             {0.8, "1 s"},
+             {1, "10 s"}}),
       "<ul class=\"legend\"><li><i class=\"latency\"></i>longest wait of each busy client around "
       "each upgrade</li><li><i class=\"quiet\"></i>the same clients, as long, without "
       "one</li></ul>");
@@ -186,11 +245,12 @@ std::string MemoryChart(const TortureResult& result) {
   std::string shapes;
   for (const UpgradeOutcome& upgrade : result.upgrades) {
     const double x = span.X(upgrade.asked_ns);
-    absl::StrAppend(&shapes, Rect(x, 0, span.X(upgrade.done_ns) - x, kHeight, "upgrade"));
+    absl::StrAppend(&shapes,
+                    Rect(x, 0, std::max(span.X(upgrade.done_ns) - x, 2.5), kHeight, "upgrade"));
   }
-  return Frame(absl::StrCat(shapes, "<path class=\"memory\" d=\"", path, "\"/>"), "0 s",
-               Seconds(result.end_ns - result.start_ns),
-               absl::StrFormat("all its processes together; peak %.1f MiB", peak / (1 << 20)));
+  return Frame(absl::StrCat(shapes, "<path class=\"memory\" d=\"", path, "\"/>"),
+               absl::StrFormat("all its processes together; peak %.1f MiB", peak / (1 << 20)),
+               TimeAxis(span));
 }
 
 }  // namespace liveexec::harness

@@ -25,7 +25,8 @@ constexpr char kAbout[] =
 const std::map<std::string, Dialogue> kDialogues = {{"echo", Dialogue::kEcho},
                                                     {"resp", Dialogue::kResp},
                                                     {"http", Dialogue::kHttp},
-                                                    {"tcp-script", Dialogue::kScript}};
+                                                    {"tcp-script", Dialogue::kScript},
+                                                    {"udp", Dialogue::kUdp}};
 
 std::string Quoted(const std::string& text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
@@ -38,10 +39,15 @@ std::string DialogueName(Dialogue dialogue) {
   return "";
 }
 
+std::string OwnPath() {
+  std::error_code error;
+  return std::filesystem::canonical("/proc/self/exe", error).string();
+}
+
 // The liveexec command is built beside this one.
 std::string DefaultLiveexec() {
   std::error_code error;
-  auto path = std::filesystem::canonical("/proc/self/exe", error);
+  std::filesystem::path path = OwnPath();
   for (int i = 0; i < 6 && path.has_relative_path(); ++i) {
     path = path.parent_path();
     if (std::filesystem::exists(path / "handoff/cli/liveexec", error))
@@ -63,6 +69,7 @@ void Define(CLI::App& app, TortureOptions& o, Raw& raw) {
   app.add_option("--ready-line", o.ready_line,
                  "Pattern of the line that says it is ready; the first group is its port. Without "
                  "it, {port} is connected to");
+  app.add_option("--unix", o.unix_path, "UNIX socket that clients connect to, not a port; {dir}");
   app.add_option("--name", o.name, "What the report calls it");
   app.add_option("--pid-file", o.pid_file,
                  "File that names the serving process, when upgrades change it; {dir}");
@@ -78,8 +85,11 @@ void Define(CLI::App& app, TortureOptions& o, Raw& raw) {
   app.add_option("--binaries", o.binaries,
                  "What to upgrade to: each follows each, in both directions, itself included")
       ->delimiter(',');
-  app.add_option("--protocol", raw.dialogue, "echo, resp, http or tcp-script")
-      ->check(CLI::IsMember({"echo", "resp", "http", "tcp-script"}))
+  app.add_option("--install-as", o.install_as,
+                 "File that each of --binaries is put in place of first, for an upgrade that does "
+                 "not name it; {dir}");
+  app.add_option("--protocol", raw.dialogue, "echo, resp, http, tcp-script, or udp (an echo)")
+      ->check(CLI::IsMember({"echo", "resp", "http", "tcp-script", "udp"}))
       ->capture_default_str();
   app.add_option("--script", o.script_file, "With tcp-script: the dialogue's file");
   app.add_option("--http-path", o.http_path, "With http: what to GET")->capture_default_str();
@@ -93,11 +103,13 @@ void Define(CLI::App& app, TortureOptions& o, Raw& raw) {
   app.add_option("--upgrades", o.upgrades, "How many")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  app.add_option("--faults", o.faults_text,
-                 "FAULT[@before|during|after][:EVERY],...: bad-binary, cut-binary, twice, resets, "
-                 "flood, stop");
+  app.add_option(
+      "--faults", o.faults_text,
+      "FAULT[@before|during|after|+MS|PHASE][:EVERY],...: bad-binary, cut-binary, twice, resets, "
+      "flood, stop");
   app.add_option("--seed", o.seed, "Repeats a run; a fresh one if not given");
-  app.add_option("--max-gap", o.max_gap_ms, "ms that a client may wait for a reply")
+  app.add_option("--max-gap", o.max_gap_ms,
+                 "ms that an upgrade may add to a client's wait for a reply")
       ->capture_default_str();
   app.add_option("--max-growth", o.max_growth_kib, "KiB that an upgrade may add to the memory")
       ->capture_default_str();
@@ -112,6 +124,7 @@ void Define(CLI::App& app, TortureOptions& o, Raw& raw) {
 absl::Status Complete(TortureOptions& o, const Raw& raw) {
   o.dialogue = kDialogues.at(raw.dialogue);
   if (o.seed == 0) o.seed = FreshSeed();
+  o.program = OwnPath();
   if (o.liveexec == "liveexec") o.liveexec = DefaultLiveexec();
   LIVEEXEC_ASSIGN_OR_RETURN(o.faults, FaultPlan::Parse(o.faults_text));
   if (o.upgrade == "sighup" &&
@@ -119,8 +132,10 @@ absl::Status Complete(TortureOptions& o, const Raw& raw) {
     return absl::InvalidArgumentError(
         "a signal cannot say which binary: no bad-binary, cut-binary");
   }
-  if (o.upgrade == "sighup" && o.binaries.size() > 1)
-    return absl::InvalidArgumentError("a signal cannot say which of --binaries");
+  if (o.upgrade == "sighup" && o.binaries.size() > 1 && o.install_as.empty())
+    return absl::InvalidArgumentError(
+        "a signal cannot say which of --binaries: --install-as FILE says where the server finds "
+        "it");
   for (const std::string& name : raw.allowed) {
     const auto verdict = VerdictFromName(name);
     if (!verdict) return absl::InvalidArgumentError(absl::StrCat("no such verdict: ", name));
@@ -157,7 +172,7 @@ ParsedTorture ParseTorture(int argc, char** argv) {
 
 std::string CommandLineOf(const TortureOptions& o) {
   const TortureOptions defaults;
-  std::string line = absl::StrCat("liveexec-torture --server ", Quoted(o.server));
+  std::string line = absl::StrCat(o.program, " --server ", Quoted(o.server));
   const auto add = [&line](const char* option, const std::string& value, const std::string& given) {
     if (value != given) absl::StrAppend(&line, " ", option, " ", Quoted(value));
   };
@@ -169,6 +184,9 @@ std::string CommandLineOf(const TortureOptions& o) {
   add("--pid-file", o.pid_file, "");
   add("--upgrade", o.upgrade, "");
   add("--done-line", o.done_line, "");
+  add("--unix", o.unix_path, "");
+  add("--install-as", o.install_as, "");
+  if (o.upgrade == "liveexec") add("--liveexec", o.liveexec, "");
   if (o.settle_ms != defaults.settle_ms) number("--settle", o.settle_ms);
   add("--control", o.control, defaults.control);
   if (!o.binaries.empty()) add("--binaries", absl::StrJoin(o.binaries, ","), "");

@@ -13,14 +13,16 @@
 
 namespace liveexec::harness {
 
-enum class Dialogue : uint8_t { kEcho, kResp, kHttp, kScript };
+enum class Dialogue : uint8_t { kEcho, kResp, kHttp, kScript, kUdp };
 
 struct TortureOptions {
-  std::string name;  // in the report; the server's command when empty
+  std::string program = "liveexec-torture";  // that repeats the run
+  std::string name;                          // in the report; the server's command when empty
   // A shell command. {port} becomes a free port, {dir} a directory of the server's own, {binary}
   // the first of `binaries`. It runs as "exec COMMAND", so that its process is the server's.
   std::string server;
   std::string ready_line;  // an ECMAScript pattern whose first group is the port
+  std::string unix_path;   // clients connect to this UNIX socket, not to a TCP port; {dir}
   std::string pid_file;    // where the serving process's PID stands, when it is not the first one's
 
   // "sighup", "liveexec", or a shell command with {pid}, {dir}, {port}, {binary}.
@@ -28,7 +30,8 @@ struct TortureOptions {
   std::string done_line;  // the upgrade is done when the server writes such a line
   std::string control = "{dir}/run/control";  // liveexec: the control socket
   std::string liveexec = "liveexec";          // the command
-  int settle_ms = 300;  // sighup and commands without done_line: so long after it was asked
+  std::string install_as;  // where each binary is put first, for upgrades that cannot name it
+  int settle_ms = 300;     // sighup and commands without done_line: so long after it was asked
   std::vector<std::string> binaries;  // taken in turn, so that each follows each, itself included
 
   Dialogue dialogue = Dialogue::kEcho;
@@ -43,7 +46,7 @@ struct TortureOptions {
   FaultPlan faults;
   uint64_t seed = 0;  // 0: a fresh one
 
-  int64_t max_gap_ms = 1000;      // a longer wait for a reply is "stalled"
+  int64_t max_gap_ms = 1000;      // a longer wait that is the upgrade's is "stalled"
   int64_t max_growth_kib = 4096;  // per upgrade
   int64_t patience_s = 15;        // for a reply, and for an upgrade
   std::set<Verdict> allowed;      // do not count

@@ -42,14 +42,21 @@ Json UpgradeJson(const UpgradeOutcome& upgrade, int64_t start_ns) {
     phases.push_back({{"phase", phase.phase},
                       {"at_s", static_cast<double>(phase.start_ns - start_ns) / 1e9},
                       {"duration_ms", Ms(phase.duration_ns)}});
+  Json faults = Json::array();
+  for (const Struck& struck : upgrade.faults)
+    faults.push_back({{"fault", struck.fault},
+                      {"at_s", static_cast<double>(struck.at_ns - start_ns) / 1e9},
+                      {"phase", StruckIn(upgrade, struck)}});
   return {{"number", upgrade.number},
           {"binary", upgrade.binary},
-          {"faults", upgrade.faults},
+          {"from", upgrade.from},
+          {"faults", std::move(faults)},
           {"asked_at_s", static_cast<double>(upgrade.asked_ns - start_ns) / 1e9},
           {"took_ms", Ms(upgrade.done_ns - upgrade.asked_ns)},
           {"problem", upgrade.problem},
           {"gap_ms", Percentiles(upgrade.gaps_ns)},
           {"quiet_gap_ms", Percentiles(upgrade.quiet_gaps_ns)},
+          {"no_processor_ms", Ms(upgrade.machine_ns)},
           {"pid", upgrade.pid},
           {"resident_bytes", upgrade.resident_bytes},
           {"fds", upgrade.fds},

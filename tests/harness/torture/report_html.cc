@@ -1,23 +1,20 @@
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
 #include "tests/harness/measure.h"
 #include "tests/harness/torture/charts.h"
+#include "tests/harness/torture/html_text.h"
 #include "tests/harness/torture/report.h"
+#include "tests/harness/torture/report_tables.h"
 
 namespace liveexec::harness {
 
 namespace {
 
-constexpr size_t kShownAnomalies = 60;
-
 constexpr char kStyle[] = R"css(
 :root{color-scheme:light dark;--bg:#fff;--fg:#1c2024;--dim:#667;--line:#dde1e6;--good:#18794e;
---bad:#c62a2f;--soft:#f5f7f9;--bar:#3b82c4;--quiet:#9aa5b1;--band:#e6e9ee}
+--bad:#c62a2f;--soft:#f5f7f9;--bar:#3b82c4;--quiet:#9aa5b1;--band:#cdd5df}
 @media(prefers-color-scheme:dark){:root{--bg:#15181b;--fg:#e6e8ea;--dim:#9aa3ad;--line:#31363c;
---good:#4cc38a;--bad:#ff6369;--soft:#1d2125;--bar:#5aa2e0;--quiet:#5c6670;--band:#2a2f35}}
+--good:#4cc38a;--bad:#ff6369;--soft:#1d2125;--bar:#5aa2e0;--quiet:#5c6670;--band:#3a424b}}
 *{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--fg);
 font:16px/1.5 system-ui,sans-serif}main{max-width:1120px;margin:0 auto;padding:24px 16px 64px}
 h1{font-size:1.3rem;margin:0 0 4px;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:36px 0 8px}
@@ -29,29 +26,32 @@ grid-template-columns:repeat(auto-fit,minmax(160px,1fr))}.card{background:var(--
 border-radius:8px;padding:10px 12px}.card b{display:block;font-size:1.25rem}.card.bad b{color:var(--bad)}
 .card.bad{border:1px solid var(--bad)}.card span{color:var(--dim);font-size:.85rem}
 .chart svg{display:block;width:100%;height:200px;background:var(--soft);border:1px solid var(--line)}
-.scale,.axis{display:flex;justify-content:space-between;color:var(--dim);font-size:.8rem}
+.plot{position:relative}.scale,.axis{color:var(--dim);font-size:.8rem}.axis,.over{position:relative;
+height:1.4em;font-size:.75rem;color:var(--dim)}.axis span,.over span{position:absolute;
+transform:translateX(-50%);white-space:nowrap}.axis span:first-child{transform:none}
+.axis span:last-child{transform:translateX(-100%)}.over b{color:var(--bad)}.plot span{position:absolute;
+left:4px;transform:translateY(-100%);font-size:.7rem;color:var(--dim);pointer-events:none}
 .grid{stroke:var(--line);stroke-width:1;vector-effect:non-scaling-stroke}
-rect.latency,i.latency{fill:var(--bar);background:var(--bar)}rect.upgrade{fill:var(--band)}
+rect.latency,i.latency{fill:var(--bar);background:var(--bar)}rect.upgrade{fill:var(--band)}rect.blackout{fill:var(--bad);opacity:.12}
 rect.failed{fill:var(--bad);opacity:.3}rect.lost{fill:var(--bad)}
 rect.quiet,i.quiet{fill:var(--quiet);background:var(--quiet)}path.memory{fill:var(--bar);opacity:.6}
-.p0{fill:#3b82c4;background:#3b82c4}.p1{fill:#30a46c;background:#30a46c}.p2{fill:#ad7f58;
-background:#ad7f58}.p3{fill:#8e4ec6;background:#8e4ec6}.p4{fill:#e5484d;background:#e5484d}
-.p5{fill:#e2a336;background:#e2a336}.legend{list-style:none;padding:0;margin:6px 0;display:flex;
+.p0{fill:#3b82c4;background:#3b82c4}.p1{fill:#30a46c;background:#30a46c}
+.p2{fill:#ad7f58;background:#ad7f58}.p3{fill:#8e4ec6;background:#8e4ec6}
+.p4{fill:#e5484d;background:#e5484d}.p5{fill:#e2a336;background:#e2a336}
+.p6{fill:#12a594;background:#12a594}.p7{fill:#d6409f;background:#d6409f}
+.p8{fill:#5b5bd6;background:#5b5bd6}.p9{fill:#7c9c1d;background:#7c9c1d}
+.p10{fill:#c2572b;background:#c2572b}.p11{fill:#0090a8;background:#0090a8}
+.p12{fill:#8d8d8d;background:#8d8d8d}
+.legend{list-style:none;padding:0;margin:6px 0;display:flex;
 flex-wrap:wrap;gap:4px 16px;font-size:.8rem;color:var(--dim)}.legend i{display:inline-block;
 width:11px;height:11px;border-radius:2px;margin-right:5px}.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.85rem}th,td{text-align:right;padding:4px 10px;
 border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}
+td.bad{color:var(--bad);font-weight:600}td.good{color:var(--good)}
 pre{background:var(--soft);padding:10px 12px;border-radius:6px;overflow-x:auto;font-size:.8rem;
 white-space:pre-wrap;overflow-wrap:anywhere}details{border-bottom:1px solid var(--line);padding:6px 0}
 summary{cursor:pointer;overflow-wrap:anywhere}summary b{color:var(--bad)}
 )css";
-
-std::string Text(const std::string& text) {
-  return absl::StrReplaceAll(text,
-                             {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
-}
-
-std::string Ms(int64_t ns) { return absl::StrFormat("%.1f", static_cast<double>(ns) / 1e6); }
 
 std::string Card(const std::string& value, const std::string& label, bool good) {
   return absl::StrCat("<div class=\"card", good ? "" : " bad", "\"><b>", value, "</b><span>", label,
@@ -70,85 +70,42 @@ std::string VerdictBox(const TortureResult& result) {
                       good ? "✔ The upgrades were invisible" : "✘ ",
                       good ? "" : std::string(VerdictName(verdict)), "</b><span>",
                       std::string(VerdictMeaning(verdict)),
-                      others.empty() ? "" : absl::StrCat("<br>Seen: ", others), "</span></div>");
+                      others.empty() ? "" : absl::StrCat("<br>Seen: ", others), "</span>",
+                      good ? ""
+                           : absl::StrCat("<p class=\"dim\">To repeat it:</p><pre>",
+                                          HtmlText(result.command), "</pre>"),
+                      "</div>");
 }
 
 std::string Cards(const TortureResult& result) {
   const LoadReport& load = result.load;
   const auto asked = static_cast<int>(result.upgrades.size());
   std::string cards;
-  absl::StrAppend(
-      &cards,
-      Card(absl::StrCat(result.upgrades_done(), " of ", asked), "upgrades done",
-           result.upgrades_done() == asked),
-      Card(absl::StrCat(load.kept, " of ", load.connections), "connections kept",
-           load.kept == load.connections),
-      Card(absl::StrCat(load.failed_requests, " of ", load.requests), "requests failed",
-           load.failed_requests == 0),
-      Card(absl::StrCat(load.bytes_lost, " / ", load.bytes_doubled + load.bytes_reordered),
-           "bytes lost / doubled",
-           load.bytes_lost + load.bytes_doubled + load.bytes_reordered == 0),
-      Card(absl::StrCat(load.refused), "connections refused", load.refused == 0),
-      Card(absl::StrCat(Ms(Percentile(result.gaps_ns(), 50)), " ms"),
-           absl::StrCat("median longest wait; without an upgrade ",
-                        Ms(Percentile(result.quiet_gaps_ns(), 50)), " ms"),
-           true),
-      Card(absl::StrCat(Ms(Percentile(result.gaps_ns(), 100)), " ms"),
-           absl::StrCat("worst wait; without an upgrade ",
-                        Ms(Percentile(result.quiet_gaps_ns(), 100)), " ms"),
-           result.counts().count(Verdict::kStalled) == 0),
-      Card(absl::StrCat(result.pid_before, result.pid_before == result.pid_after
-                                               ? ""
-                                               : absl::StrCat(" → ", result.pid_after)),
-           "PID", result.pid_before == result.pid_after));
+  absl::StrAppend(&cards,
+                  Card(absl::StrCat(result.upgrades_done(), " of ", asked), "upgrades done",
+                       result.upgrades_done() == asked),
+                  Card(absl::StrCat(Grouped(load.kept), " of ", Grouped(load.connections)),
+                       "connections kept", load.kept == load.connections),
+                  Card(absl::StrCat(Grouped(load.failed_requests), " of ", Grouped(load.requests)),
+                       "requests failed", load.failed_requests == 0),
+                  Card(absl::StrCat(Grouped(load.bytes_lost), " / ",
+                                    Grouped(load.bytes_doubled + load.bytes_reordered)),
+                       "bytes lost / doubled",
+                       load.bytes_lost + load.bytes_doubled + load.bytes_reordered == 0),
+                  Card(Grouped(load.refused), "connections refused", load.refused == 0),
+                  Card(absl::StrCat(Ms(Percentile(result.gaps_ns(), 50)), " ms"),
+                       absl::StrCat("median longest wait; without an upgrade ",
+                                    Ms(Percentile(result.quiet_gaps_ns(), 50)), " ms"),
+                       true),
+                  Card(absl::StrCat(Ms(Percentile(result.gaps_ns(), 100)), " ms"),
+                       absl::StrCat("worst wait; without an upgrade ",
+                                    Ms(Percentile(result.quiet_gaps_ns(), 100)), " ms"),
+                       result.counts().count(Verdict::kStalled) == 0),
+                  Card(absl::StrCat(result.pid_before, result.pid_before == result.pid_after
+                                                           ? ""
+                                                           : absl::StrCat(" → ", result.pid_after)),
+                       "PID", result.pid_before == result.pid_after));
   return absl::StrCat("<div class=\"cards\">", cards, "</div>");
-}
-
-std::string UpgradeTable(const TortureResult& result) {
-  std::string rows;
-  for (const UpgradeOutcome& upgrade : result.upgrades) {
-    std::string to = upgrade.binary.substr(upgrade.binary.rfind('/') + 1);
-    for (const std::string& fault : upgrade.faults) absl::StrAppend(&to, " +", fault);
-    absl::StrAppend(&rows, "<tr><td>", upgrade.number, upgrade.problem.empty() ? "" : " ✘",
-                    "</td><td>", Text(to), "</td><td>", Ms(upgrade.done_ns - upgrade.asked_ns),
-                    "</td><td>", Ms(Percentile(upgrade.gaps_ns, 50)), "</td><td>",
-                    Ms(Percentile(upgrade.gaps_ns, 100)), "</td><td>",
-                    Ms(Percentile(upgrade.quiet_gaps_ns, 100)), "</td><td>",
-                    upgrade.resident_bytes / 1024, "</td><td>", upgrade.fds, "</td><td>",
-                    upgrade.processes, "</td></tr>");
-  }
-  return absl::StrCat(
-      "<div class=\"wide\"><table><tr><th>#</th><th>to</th><th>took ms</th><th>wait ms, "
-      "median</th><th>worst</th><th>worst, quiet</th><th>memory KiB</th><th>fds</th>"
-      "<th>processes</th></tr>",
-      rows, "</table></div>");
-}
-
-std::string AnomalyList(const TortureResult& result) {
-  if (result.anomalies.empty()) return "<p class=\"dim\">None.</p>";
-  std::string list;
-  size_t shown = 0;
-  for (const Anomaly& anomaly : result.anomalies) {
-    if (++shown > kShownAnomalies) break;
-    std::string history;
-    for (const std::string& operation : anomaly.history)
-      absl::StrAppend(&history, Text(operation), "\n");
-    absl::StrAppend(
-        &list, "<details", shown <= 3 ? " open" : "", "><summary><b>",
-        std::string(VerdictName(anomaly.verdict)), "</b> ", Text(anomaly.who),
-        anomaly.upgrade > 0
-            ? absl::StrCat(", upgrade ", anomaly.upgrade, " (", Text(anomaly.phase), ")")
-            : "",
-        "</summary><p>", Text(anomaly.text), "</p><p class=\"dim\">",
-        absl::StrFormat("%.3f s after the start",
-                        static_cast<double>(anomaly.at_ns - result.start_ns) / 1e9),
-        anomaly.binary.empty() ? "" : absl::StrCat("; to ", Text(anomaly.binary)), "</p>",
-        history.empty() ? "" : absl::StrCat("<pre>", history, "</pre>"), "</details>");
-  }
-  if (result.anomalies.size() > kShownAnomalies)
-    absl::StrAppend(&list, "<p class=\"dim\">and ", result.anomalies.size() - kShownAnomalies,
-                    " more: see report.json</p>");
-  return list;
 }
 
 // The upgrade whose phases are worth a look: the one with the longest median wait.
@@ -170,22 +127,23 @@ std::string HtmlReport(const TortureResult& result) {
   std::string page = absl::StrCat(
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width,initial-scale=1\"><title>",
-      result.passed() ? "✔ " : "✘ ", Text(result.name), "</title><style>", kStyle,
-      "</style></head><body><main><h1>", Text(result.name), "</h1><p class=\"dim\">",
+      result.passed() ? "✔ " : "✘ ", HtmlText(result.name), "</title><style>", kStyle,
+      "</style></head><body><main><h1>", HtmlText(result.name), "</h1><p class=\"dim\">",
       result.upgrades.size(), " upgrades under load, ",
       absl::StrFormat("%.1f s", static_cast<double>(result.end_ns - result.start_ns) / 1e9),
       ", seed ", result.seed, "</p>");
   absl::StrAppend(&page, VerdictBox(result), Cards(result), "<h2>What the clients felt</h2>",
                   LatencyChart(result),
-                  "<p class=\"dim\">Grey bands are upgrades; red marks, lost connections.</p>");
+                  "<p class=\"dim\">Numbered bands are upgrades; red marks, lost connections.</p>");
   if (slowest != nullptr)
     absl::StrAppend(&page, "<h2>Upgrade ", slowest->number,
                     ", the one with the longest median wait, phase by phase</h2>",
                     PhaseChart(result, *slowest));
   absl::StrAppend(&page, "<h2>How long they waited</h2>", GapChart(result), "<h2>Memory</h2>",
                   MemoryChart(result), "<h2>Anomalies</h2>", AnomalyList(result),
-                  "<h2>Upgrades</h2>", UpgradeTable(result), "<h2>To repeat it</h2><pre>",
-                  Text(result.command), "</pre></main></body></html>\n");
+                  "<h2>Upgrades</h2>", UpgradeTable(result), MatrixTable(result),
+                  "<h2>To repeat it</h2><pre>", HtmlText(result.command),
+                  "</pre></main></body></html>\n");
   return page;
 }
 

@@ -26,6 +26,10 @@ static_assert(kByGravity.size() == kVerdicts - 1);
 
 }  // namespace
 
+std::string StruckIn(const UpgradeOutcome& upgrade, const Struck& struck) {
+  return struck.at_ns < upgrade.asked_ns ? "before it" : PhaseAt(upgrade, struck.at_ns);
+}
+
 std::map<Verdict, uint64_t> TortureResult::counts() const {
   std::map<Verdict, uint64_t> counts;
   for (const Anomaly& anomaly : anomalies) ++counts[anomaly.verdict];
@@ -58,6 +62,11 @@ std::vector<int64_t> TortureResult::quiet_gaps_ns() const {
   for (const UpgradeOutcome& upgrade : upgrades)
     all.insert(all.end(), upgrade.quiet_gaps_ns.begin(), upgrade.quiet_gaps_ns.end());
   return all;
+}
+
+int64_t TortureResult::blamed_gap_ns(const UpgradeOutcome& upgrade) const {
+  const int64_t machine = std::max(upgrade.machine_ns, Percentile(quiet_gaps_ns(), 100));
+  return std::max<int64_t>(0, Percentile(upgrade.gaps_ns, 100) - machine);
 }
 
 int64_t TortureResult::peak_resident_bytes() const {

@@ -10,31 +10,33 @@
 #include "tests/harness/load.h"
 #include "tests/harness/resource_watch.h"
 #include "tests/harness/torture/options.h"
+#include "tests/harness/upgrade_timeline.h"
 #include "tests/harness/verdict.h"
 
 namespace liveexec::harness {
 
-struct PhaseSpan {
-  std::string phase;
-  int64_t start_ns = 0;
-  int64_t duration_ns = 0;
+struct Struck {
+  std::string fault;
+  int64_t at_ns = 0;      // when it began
+  bool upgraded = false;  // it asked for an upgrade, which was done
 };
 
-struct UpgradeOutcome {
-  int number = 0;      // from 1
-  std::string binary;  // that was asked for; empty: the server's own choice
-  std::vector<std::string> faults;
-  int64_t asked_ns = 0;
-  int64_t done_ns = 0;
+struct UpgradeOutcome : UpgradeSpan {
+  std::string from;  // the binary before it; empty: not known
+  std::vector<Struck> faults;
   std::string problem;                 // empty: it was done
   std::vector<int64_t> gaps_ns;        // of each busy seat, around it
   std::vector<int64_t> quiet_gaps_ns;  // over as long a time without an upgrade
-  std::vector<PhaseSpan> phases;       // when the server tells
+  int64_t machine_ns =
+      0;  // of its time, how long the server was ready to run, and had no processor
   pid_t pid = 0;
   int64_t resident_bytes = 0;  // of the serving process, afterwards
   int fds = 0;                 // other than accepted connections
   int processes = 0;           // of the server's group, afterwards
 };
+
+// "executing", "asked for", "before it", "after it"
+std::string StruckIn(const UpgradeOutcome& upgrade, const Struck& struck);
 
 struct TortureResult {
   std::string name;
@@ -60,6 +62,9 @@ struct TortureResult {
   int upgrades_done() const;
   std::vector<int64_t> gaps_ns() const;
   std::vector<int64_t> quiet_gaps_ns() const;
+  // The longest wait that an upgrade may be blamed for: what the machine does to the same clients
+  // without one, or to the server by giving it no processor, is taken off.
+  int64_t blamed_gap_ns(const UpgradeOutcome& upgrade) const;
   int64_t peak_resident_bytes() const;
 };
 

@@ -10,6 +10,7 @@
 #include "tests/harness/resp.h"
 #include "tests/harness/resp_workers.h"
 #include "tests/harness/script_client.h"
+#include "tests/harness/udp_client.h"
 #include "tests/harness/visitor.h"
 
 namespace liveexec::harness {
@@ -130,6 +131,14 @@ absl::Status SeatScript(const TortureOptions& options, Load& load) {
   return SeatVisitors(options, load);
 }
 
+absl::Status SeatUdp(const TortureOptions& options, Load& load) {
+  UdpOptions udp = {.max_think = kThink, .patience = absl::Seconds(options.patience_s)};
+  LIVEEXEC_RETURN_IF_ERROR(
+      load.AddSeats(options.clients, Rank::kBusy, "udp client", Makes<UdpClient>(udp)));
+  udp.only_on_demand = true;
+  return load.AddSeats(options.idle, Rank::kIdle, "idle udp client", Makes<UdpClient>(udp));
+}
+
 }  // namespace
 
 Exchange AnyExchange(const TortureOptions& options, Random& random) {
@@ -149,6 +158,8 @@ absl::Status SeatClients(const TortureOptions& options, SharedState& shared, Loa
       return SeatHttp(options, load);
     case Dialogue::kScript:
       return SeatScript(options, load);
+    case Dialogue::kUdp:
+      return SeatUdp(options, load);
   }
   return absl::InternalError("no such protocol");
 }

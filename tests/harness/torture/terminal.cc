@@ -4,15 +4,17 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "tests/harness/clock.h"
 #include "tests/harness/measure.h"
+#include "tests/harness/verdict.h"
 
 namespace liveexec::harness {
 
 namespace {
-constexpr size_t kShownAnomalies = 8;
+constexpr int kShownOfEachKind = 2;
 }
 
 Terminal::Terminal(const TortureOptions& options)
@@ -56,15 +58,18 @@ void Terminal::PrintResult(const TortureResult& result) {
   if (terminal_ && !quiet_) std::printf("\r\033[K");
   std::printf("%s\n", Painted(result.passed(), Summary(result)).c_str());
   if (result.passed() && quiet_) return;
-  size_t shown = 0;
+  std::map<Verdict, int> shown;
   for (const Anomaly& anomaly : result.anomalies) {
-    if (++shown > kShownAnomalies) break;
+    if (++shown[anomaly.verdict] > kShownOfEachKind) continue;
     std::printf("  %s\n", anomaly.ToString().c_str());
     for (const std::string& operation : anomaly.history)
       std::printf("      %s\n", operation.c_str());
   }
-  if (result.anomalies.size() > kShownAnomalies)
-    std::printf("  and %zu more\n", result.anomalies.size() - kShownAnomalies);
+  for (const auto& [verdict, count] : shown) {
+    if (count > kShownOfEachKind)
+      std::printf("  and %s %d times more\n", std::string(VerdictName(verdict)).c_str(),
+                  count - kShownOfEachKind);
+  }
   std::printf("repeat: %s\n", result.command.c_str());
 }
 

@@ -8,14 +8,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "tests/harness/endpoint.h"
+#include "tests/harness/fault_plan.h"
 #include "tests/harness/load.h"
 #include "tests/harness/resource_watch.h"
 #include "tests/harness/server_under_test.h"
-#include "tests/harness/snapshot.h"
 #include "tests/harness/torture/options.h"
+#include "tests/harness/torture/process_judge.h"
 #include "tests/harness/torture/result.h"
 #include "tests/harness/torture/seating.h"
 #include "tests/harness/torture/upgrade_driver.h"
@@ -40,15 +43,14 @@ class TortureRun {
   absl::Status StartServer();
   absl::Status StartLoad();
   UpgradeOutcome Upgrade(int number);
-  void Strike(FaultKind fault, const std::string& binary);
-  void StrikeAll(int number, FaultMoment moment, UpgradeOutcome& outcome);
+  void LookAfterwards(UpgradeOutcome& outcome);
+  void Strike(const Fault& fault, UpgradeOutcome& outcome);
+  std::vector<Struck> StrikeDuring(const std::vector<std::pair<int, Fault>>& faults,
+                                   const std::string& binary, int64_t asked_ns);
+  int DelayOf(const Fault& fault);
   void RefuseBinary(FaultKind fault);
-  void LookAtProcess(UpgradeOutcome& outcome);
-  void CompareProcess(const Snapshot& now);
-  void CompareMemory();
   void CheckHistory();
   void Judge();
-  void Attribute(Anomaly& anomaly) const;
   void Note(Verdict verdict, const std::string& who, std::string text);
 
   TortureOptions options_;
@@ -60,8 +62,10 @@ class TortureRun {
   SharedState shared_;
   std::unique_ptr<Load> load_;
   std::unique_ptr<ResourceWatch> watch_;
-  Snapshot at_start_;             // before the first upgrade
-  std::optional<Snapshot> base_;  // after the first, from when on nothing may grow
+  std::unique_ptr<ProcessJudge> process_;
+  std::vector<Anomaly> process_anomalies_;
+  Endpoint endpoint_;
+  std::string binary_;  // that serves; empty: not known
 };
 
 }  // namespace liveexec::harness

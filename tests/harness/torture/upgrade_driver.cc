@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "core/error.h"
-#include "nlohmann/json.hpp"
+#include "tests/harness/liveexec_journal.h"
 
 namespace liveexec::harness {
 
@@ -48,6 +48,8 @@ absl::Status UpgradeDriver::RunUpgradeCommand(const std::string& binary) {
 }
 
 absl::Status UpgradeDriver::Upgrade(const std::string& binary) {
+  if (!options_.install_as.empty() && !binary.empty())
+    LIVEEXEC_RETURN_IF_ERROR(server_.Install(binary, Filled(options_.install_as, "")));
   const ServerUnderTest::Mark mark = server_.OutputMark();
   if (options_.upgrade == "sighup") {
     if (kill(serving_pid(), SIGHUP) != 0) return ErrnoError(errno, "SIGHUP");
@@ -63,12 +65,10 @@ absl::Status UpgradeDriver::Upgrade(const std::string& binary) {
   return absl::OkStatus();
 }
 
-void UpgradeDriver::AskAgain(const std::string& binary) {
-  if (options_.upgrade == "sighup") {
-    kill(serving_pid(), SIGHUP);
-  } else {
-    RunUpgradeCommand(binary).IgnoreError();
-  }
+bool UpgradeDriver::AskAgain(const std::string& binary) {
+  if (options_.upgrade != "sighup") return RunUpgradeCommand(binary).ok();
+  kill(serving_pid(), SIGHUP);
+  return false;
 }
 
 absl::Status UpgradeDriver::ExpectRefusal(const std::string& binary) {
@@ -80,26 +80,9 @@ absl::Status UpgradeDriver::ExpectRefusal(const std::string& binary) {
 
 void UpgradeDriver::ReadPhases(std::vector<UpgradeOutcome>& upgrades) {
   if (options_.upgrade != "liveexec" && options_.control.empty()) return;
-  const auto history = RunCommand(
-      {options_.liveexec, "history", "--control", Filled(options_.control, ""), "--json"},
-      absl::Seconds(10));
-  if (!history.ok() || !history->exit.ok()) return;
-  const auto document = nlohmann::json::parse(history->output, nullptr, false);
-  const nlohmann::json entries =
-      document.is_object() ? document.value("history", nlohmann::json()) : document;
-  if (!entries.is_array()) return;
-  for (const nlohmann::json& entry : entries) {
-    std::vector<PhaseSpan> phases;
-    for (const nlohmann::json& phase : entry.value("phases", nlohmann::json::array())) {
-      phases.push_back({phase.value("phase", ""), phase.value("start_ns", int64_t{0}),
-                        static_cast<int64_t>(phase.value("duration_ms", 0.0) * 1e6)});
-    }
-    if (phases.empty() || entry.value("outcome", "") != "committed") continue;
-    for (UpgradeOutcome& upgrade : upgrades) {
-      const int64_t start = phases.front().start_ns;
-      if (start >= upgrade.asked_ns && start <= upgrade.done_ns) upgrade.phases = phases;
-    }
-  }
+  const auto journal = ReadJournal(options_.liveexec, Filled(options_.control, ""));
+  if (!journal.ok()) return;
+  for (UpgradeOutcome& upgrade : upgrades) AddPhases(*journal, upgrade);
 }
 
 }  // namespace liveexec::harness

@@ -26,8 +26,9 @@ class UpgradeDriver {
 
   // Returns when it is done. Aborted: the server, or the command, refused it. DeadlineExceeded.
   absl::Status Upgrade(const std::string& binary);
-  // A request that nobody waits for the end of; what becomes of it is not looked at.
-  void AskAgain(const std::string& binary);
+  // A second request, beside the first. Whether it was done: then the first may have been refused
+  // because of it.
+  bool AskAgain(const std::string& binary);
   // Asks for an upgrade to a program that must be refused. An error when it was not.
   absl::Status ExpectRefusal(const std::string& binary);
 
@@ -37,10 +38,12 @@ class UpgradeDriver {
   // Fills in the phases of `upgrades` from the server's own journal; does nothing when it has none.
   void ReadPhases(std::vector<UpgradeOutcome>& upgrades);
 
+  // `text` with {dir}, {port} and {binary} replaced.
+  std::string Filled(const std::string& text, const std::string& binary);
+
  private:
   std::vector<std::string> CommandFor(const std::string& binary);
   absl::Status RunUpgradeCommand(const std::string& binary);
-  std::string Filled(const std::string& text, const std::string& binary);
 
   const TortureOptions& options_;
   ServerUnderTest& server_;
