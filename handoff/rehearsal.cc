@@ -5,9 +5,12 @@
 #include <sys/random.h>
 #include <sys/wait.h>
 
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "handoff/budgets.h"
@@ -22,7 +25,8 @@ namespace {
 
 absl::Status Refusal(std::string_view code, std::string_view what, const std::string& output) {
   absl::string_view said = absl::StripAsciiWhitespace(output);
-  std::string message = absl::StrCat("the candidate failed its rehearsal: ", std::string(what));
+  std::string message = absl::StrCat("the candidate failed its rehearsal: ", std::string(what),
+                                     "; correct it before it is tried again");
   if (!said.empty()) absl::StrAppend(&message, "; it wrote: ", said);
   return CodedError(code, absl::StatusCode::kFailedPrecondition, message);
 }
@@ -30,6 +34,15 @@ absl::Status Refusal(std::string_view code, std::string_view what, const std::st
 std::string DescribeSignal(int status) {
   const char* name = sigabbrev_np(WTERMSIG(status));
   return absl::StrCat("it died of SIG", name != nullptr ? name : absl::StrCat(WTERMSIG(status)));
+}
+
+// Nothing that the candidate tells the supervisor is to be taken for the server's word.
+std::vector<std::string> EnvironmentForRehearsal(const Program& program) {
+  std::vector<std::string> environment = EnvironmentForNextProgram(program);
+  std::erase_if(environment, [](const std::string& variable) {
+    return absl::StartsWith(variable, "NOTIFY_SOCKET=");
+  });
+  return environment;
 }
 
 // What the candidate's end and its record say.
@@ -87,7 +100,7 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
        .channel = sent.channel.receiver.get(),
        .inheritance = {.mode = StartMode::kRehearsal, .channel = 0, .nonce = stamp.nonce},
        .arguments = program.traits.arguments,
-       .environment = EnvironmentForNextProgram(program)});
+       .environment = EnvironmentForRehearsal(program)});
   if (!process.ok()) {
     bool busy = ErrnoOf(process.status()) == ETXTBSY;
     return WithCode(process.status(), busy ? "E_TXTBSY" : "E_REHEARSAL");

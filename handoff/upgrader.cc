@@ -1,5 +1,6 @@
 #include "handoff/upgrader.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
@@ -17,6 +18,7 @@
 #include "core/error.h"
 #include "handoff/arrival.h"
 #include "handoff/attempt.h"
+#include "handoff/candidate.h"
 #include "handoff/conductor.h"
 #include "handoff/control_server.h"
 #include "handoff/crossing.h"
@@ -32,6 +34,8 @@
 #include "handoff/rehearsal_candidate.h"
 #include "handoff/rollback.h"
 #include "handoff/signal_mask.h"
+#include "handoff/supervision.h"
+#include "handoff/symbol.h"
 #include "handoff/wreckage.h"
 
 namespace liveexec {
@@ -64,6 +68,19 @@ std::string StartedFrom(const Program& program) {
   return same ? path : program.own_image->path();
 }
 
+// After a crash of the new program: adds where it was. False when that cannot be had.
+bool NameFunction(Program& program, JournalEntry& entry) {
+  FlightReport report = *program.failure;
+  if (report.failure != FailureKind::kSignal || report.instruction == 0) return false;
+  UniqueFd file(program.syscalls.Open(entry.binary.c_str(), O_RDONLY | O_CLOEXEC));
+  auto identity = IdentityOf(program.syscalls, file.get());
+  // By now it may be another file.
+  if (!identity.ok() || IdentityText(*identity) != entry.binary_identity) return false;
+  report.function = FunctionAt(file.get(), report.instruction);
+  entry.message = report.Sentence();
+  return true;
+}
+
 class UpgraderImpl final : public Upgrader {
  public:
   UpgraderImpl(Executor& main, UpgraderOptions options)
@@ -87,7 +104,8 @@ class UpgraderImpl final : public Upgrader {
   absl::Status StartFresh();
   absl::Status WithWreckage(const absl::Status& status);
   absl::Status StartConductor();
-  void AnswerWaiting();
+  void TellOfArrival();
+  void AnswerWaiting(const JournalEntry& entry);
   void Reap();
   ControlServer::Handlers MakeHandlers();
   ControlStatus Status();
@@ -105,6 +123,7 @@ class UpgraderImpl final : public Upgrader {
   void EnterBlackout(std::shared_ptr<BlackoutTicket> ticket);
 
   Program program_;
+  Supervision supervision_{program_};
   const Inheritance& inheritance_;
   std::unique_ptr<ControlServer> control_;
   std::unique_ptr<Conductor> conductor_;
@@ -137,6 +156,7 @@ UpgraderImpl::~UpgraderImpl() {
   if (ticket_ != nullptr) ticket_->Cancel();
   // It posts to the conductor, which exists for as long as this object.
   if (preparing_.joinable()) preparing_.join();
+  supervision_.Stopped();
   exists = false;
 }
 
@@ -211,6 +231,7 @@ absl::Status UpgraderImpl::WithWreckage(const absl::Status& status) {
 }
 
 absl::Status UpgraderImpl::StartFresh() {
+  supervision_.TakeOverJournal();
   for (Component* component : program_.components) {
     LIVEEXEC_RETURN_IF_ERROR(
         GuardedCall(absl::StrCat("initialize component ", std::string(component->name())),
@@ -229,9 +250,11 @@ absl::Status UpgraderImpl::StartConductor() {
         (void)Begin(std::move(attempt));
       }));
   program_.parking.Add(*conductor_);
-  if (!fresh()) {
+  if (fresh()) {
+    supervision_.Started();
+  } else {
     conductor_->Post([this] {
-      AnswerWaiting();
+      TellOfArrival();
       Reap();
     });
   }
@@ -239,14 +262,24 @@ absl::Status UpgraderImpl::StartConductor() {
   return absl::OkStatus();
 }
 
-// The requester's connection crossed; the answer comes from the program that serves in the end.
-void UpgraderImpl::AnswerWaiting() {
+// The supervisor first: it may take the requester's end for that of its own reload.
+void UpgraderImpl::TellOfArrival() {
   JournalEntry entry;
   {
     std::lock_guard lock(program_.mutex);
     if (program_.journal.entries().empty()) return;
     entry = program_.journal.entries().back();
   }
+  if (program_.failure && NameFunction(program_, entry)) {
+    std::lock_guard lock(program_.mutex);
+    program_.journal.ReplaceLast(entry);
+  }
+  supervision_.Upgraded(entry);
+  AnswerWaiting(entry);
+}
+
+// The requester's connection crossed; the answer comes from the program that serves in the end.
+void UpgraderImpl::AnswerWaiting(const JournalEntry& entry) {
   for (ControlServer::ConnectionId requester : control_->Waiting()) {
     for (const PhaseTime& phase : entry.phases) {
       if (phase.phase == entry.failed_phase) continue;  // The result tells of it.
@@ -378,9 +411,11 @@ absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
   }
   preparing_ = std::thread([this, attempt = std::move(attempt)]() mutable {
     uint64_t requester = attempt->requester;
+    supervision_.Upgrading(attempt->entry);
     absl::Status status = Prepare(program_, *attempt, [this, requester](Phase phase) {
       conductor_->Post([this, requester, phase] { Observe(requester, phase); });
     });
+    if (status.ok()) supervision_.Undecided(*attempt);
     conductor_->Post([this, status, attempt = std::move(attempt)]() mutable {
       Prepared(std::move(attempt), status);
     });
@@ -466,6 +501,7 @@ void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status&
   phase_ = static_cast<uint8_t>(Phase::kIdle);
   conductor_->set_take_signal(true);
   conductor_->set_watchful(false);
+  supervision_.Upgraded(entry);
   if (requester != 0) control_->SendResult(requester, entry);
   program_.main.Post(
       [this, exists = existence_, precopy_begun, done = std::move(done), entry]() mutable {
