@@ -27,14 +27,16 @@ Seen CrashOnce(FaultRun& run) {
   run.AwaitStop();
   Seen seen = run.AwaitUpgrade();
   if (seen.outcome == "?") seen.outcome = "D";
-  auto peer = harness::Dial(run.endpoint());
-  run.Expect(peer.ok(), "nobody listens while the server is started again");
-  run.SetPlan("");
-  run.Go();
-  char byte = 'x';
-  const bool served = peer.ok() && write(peer->get(), &byte, 1) == 1 &&
-                      read(peer->get(), &byte, 1) == 1 && byte == 'x';
-  run.Expect(served, "who connected meanwhile is not served");
+  {
+    auto peer = harness::Dial(run.endpoint());
+    run.Expect(peer.ok(), "nobody listens while the server is started again");
+    run.SetPlan("");
+    run.Go();
+    char byte = 'x';
+    const bool served = peer.ok() && write(peer->get(), &byte, 1) == 1 &&
+                        read(peer->get(), &byte, 1) == 1 && byte == 'x';
+    run.Expect(served, "who connected meanwhile is not served");
+  }
   run.BeginAnew();
   return seen;
 }

@@ -328,6 +328,7 @@ void FaultRun::AddIdleClients(int count) {
 
 void FaultRun::BeginAnew() {
   swarm_->Finish();
+  Expect(AwaitStat("clients", 0), "the server keeps connections whose clients have gone");
   first_pid_ = pid_ = static_cast<pid_t>(Stat("pid"));
   echoed_to_others_ = Stat("echoed");
   StartSwarm(options_.idle);
