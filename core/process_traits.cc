@@ -139,12 +139,20 @@ std::vector<std::string> FilterEnvironment(absl::Span<const std::string> environ
 
 absl::Span<const std::string> DefaultAllowedEnvironment() {
   static const auto* const names = new std::vector<std::string>{
-      "PATH",         "HOME",           "USER",           "LOGNAME",       "SHELL",
-      "PWD",          "LANG",           "LANGUAGE",       "LC_*",          "TZ",
-      "TERM",         "COLORTERM",      "NO_COLOR",       "TMPDIR",        "XDG_*",
-      "ASAN_OPTIONS", "LSAN_OPTIONS",   "TSAN_OPTIONS",   "UBSAN_OPTIONS", "NOTIFY_SOCKET",
-      "WATCHDOG_*",   "INVOCATION_ID",  "JOURNAL_STREAM", "LISTEN_*",      "LIVEEXEC_*",
-      "MALLOC_*",     "GLIBC_TUNABLES", "UV_*",
+      "PATH",           "HOME",
+      "USER",           "LOGNAME",
+      "SHELL",          "PWD",
+      "LANG",           "LANGUAGE",
+      "LC_*",           "TZ",
+      "TERM",           "COLORTERM",
+      "NO_COLOR",       "TMPDIR",
+      "XDG_*",          "ASAN_OPTIONS",
+      "LSAN_OPTIONS",   "TSAN_OPTIONS",
+      "UBSAN_OPTIONS",  "NOTIFY_SOCKET",
+      "WATCHDOG_*",     "INVOCATION_ID",
+      "JOURNAL_STREAM", "LIVEEXEC_*",
+      "MALLOC_*",       "GLIBC_TUNABLES",
+      "UV_*",
   };
   return *names;
 }

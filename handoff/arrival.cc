@@ -80,6 +80,7 @@ class Arrival {
     entry_.code = report.Code();
     entry_.message = report.Sentence();
     entry_.failed_phase = std::string(PhaseName(report.phase));
+    program_.failure = report;
     if (!MayFollow(phases_.phase(), Phase::kRollingBack)) {
       phases_ = PhaseMachine(Phase::kReceiving, false);
     }

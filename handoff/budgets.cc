@@ -1,6 +1,7 @@
 #include "handoff/budgets.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
@@ -18,6 +19,7 @@ constexpr uint64_t kSpareMemory = 32 << 20;
 // images are written, and read again.
 constexpr int64_t kFixedBlackoutNs = 3'000'000;
 constexpr int64_t kSnapshotShare = 3;
+constexpr int kRecentBlackouts = 5;
 
 }  // namespace
 
@@ -44,15 +46,23 @@ absl::Status CheckMemoryBudget(uint64_t state_bytes) {
                                  *available >> 20, " MiB are available: free some memory"));
 }
 
+int64_t ShortestRecentBlackoutNs(const Journal& journal) {
+  int64_t shortest_ns = std::numeric_limits<int64_t>::max();
+  int seen = 0;
+  for (auto entry = journal.entries().rbegin();
+       entry != journal.entries().rend() && seen < kRecentBlackouts; ++entry) {
+    if (entry->outcome != Outcome::kCommitted) continue;
+    ++seen;
+    shortest_ns = std::min(shortest_ns, entry->blackout_ns);
+  }
+  return seen == 0 ? 0 : shortest_ns;
+}
+
 absl::Status CheckBlackoutBudget(Program& program, const Attempt& attempt, int64_t snapshot_ns) {
   int64_t predicted_ns = snapshot_ns * kSnapshotShare + kFixedBlackoutNs;
   {
     std::lock_guard lock(program.mutex);
-    const auto& entries = program.journal.entries();
-    auto last = std::find_if(entries.rbegin(), entries.rend(), [](const JournalEntry& entry) {
-      return entry.outcome == Outcome::kCommitted;
-    });
-    if (last != entries.rend()) predicted_ns = std::max(predicted_ns, last->blackout_ns);
+    predicted_ns = std::max(predicted_ns, ShortestRecentBlackoutNs(program.journal));
   }
   if (absl::Nanoseconds(predicted_ns) <= attempt.request.max_blackout) return absl::OkStatus();
   return CodedError(

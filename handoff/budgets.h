@@ -17,7 +17,11 @@ absl::Status CheckFdBudget(Program& program, const Attempt& attempt);
 // `state_bytes` is what the components exported for the rehearsal.
 absl::Status CheckMemoryBudget(uint64_t state_bytes);
 
-// E_BLACKOUT: it would take longer than the attempt's budget, judged by the last upgrade of this
+// The shortest of the last five committed blackouts; 0: there was none. The shortest, because the
+// machine may have stalled in one of them: that must not refuse all upgrades that follow.
+int64_t ShortestRecentBlackoutNs(const Journal& journal);
+
+// E_BLACKOUT: it would take longer than the attempt's budget, judged by the last upgrades of this
 // process and by how long the snapshot took.
 absl::Status CheckBlackoutBudget(Program& program, const Attempt& attempt, int64_t snapshot_ns);
 

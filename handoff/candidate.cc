@@ -59,8 +59,10 @@ absl::Status CheckHash(Program& program, const PinnedProgram& candidate, std::st
                                  expected, ": install the right file"));
 }
 
-// True when the program itself failed: it ran, in a rehearsal or after exec.
+// True when the program itself failed: it ran, in a rehearsal or after exec, or it ended soon after
+// it had committed (E_DIED).
 bool ProgramFailed(const JournalEntry& entry) {
+  if (entry.outcome == Outcome::kCommitted) return !entry.code.empty();
   if (entry.outcome == Outcome::kRolledBack || entry.outcome == Outcome::kResurrected) return true;
   return entry.outcome == Outcome::kAbandoned && entry.failed_phase == "rehearsing" &&
          entry.code != "E_CANCELLED" && entry.code != "E_QUIESCE";
@@ -99,7 +101,7 @@ int64_t DeniedForNs(const Journal& journal, const std::string& identity, int64_t
   int64_t last_ns = 0;
   for (auto entry = journal.entries().rbegin(); entry != journal.entries().rend(); ++entry) {
     if (entry->binary_identity != identity) continue;
-    if (entry->outcome == Outcome::kCommitted) break;
+    if (entry->outcome == Outcome::kCommitted && entry->code.empty()) break;
     if (!ProgramFailed(*entry)) continue;
     if (failures++ == 0) last_ns = entry->started_unix_ns;
   }

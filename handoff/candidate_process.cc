@@ -24,6 +24,7 @@ constexpr int kChildChannel = 3;
 constexpr int kChildProgram = 4;
 constexpr int kAboveChildFds = 5;
 constexpr size_t kKeptOutput = 4096;
+constexpr int kMostTries = 100;
 constexpr int kPollMs = 50;  // how long a cancellation may go unnoticed
 
 // Owns what posix_spawn wants initialized and destroyed.
@@ -116,7 +117,9 @@ int CandidateProcess::KillAndReap() {
   kill(-pid_, SIGKILL);
   kill(pid_, SIGKILL);
   int status = 0;
-  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  // Whatever it fails with but ECHILD, the child is still there. Bounded all the same.
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    if (waitpid(pid_, &status, 0) == pid_ || errno == ECHILD) break;
   }
   // What it left behind in its group, if anything.
   kill(-pid_, SIGKILL);

@@ -24,6 +24,7 @@
 namespace liveexec {
 namespace {
 
+constexpr int kMostTries = 100;
 constexpr size_t kStackSize = 64 << 10;
 constexpr int kWatchSeconds = 1;
 // How much longer than its deadline a new program may take before it is taken for hung beyond its
@@ -189,7 +190,9 @@ bool ReapCustodian(pid_t pid) {
 
 void AwaitDismissedCustodian(pid_t pid) {
   int status;
-  while (waitpid(pid, &status, __WALL) < 0 && errno == EINTR) {
+  // Whatever it fails with but ECHILD, the child is still there. Bounded all the same.
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    if (waitpid(pid, &status, __WALL) == pid || errno == ECHILD) return;
   }
 }
 

@@ -153,21 +153,26 @@ std::string FlightReport::Sentence() const {
       if (signal == SIGSEGV || signal == SIGBUS) {
         absl::StrAppend(&text, " at address 0x", absl::Hex(address));
       }
+      if (!function.empty()) absl::StrAppend(&text, " in ", function);
       if (instruction != 0) {
         absl::StrAppend(&text, ", instruction at offset 0x", absl::Hex(instruction));
       }
       if (!message.empty()) absl::StrAppend(&text, " (", message, ")");
-      return text;
+      return text + (instruction != 0 ? "; addr2line -e names the line: correct it before it is "
+                                        "tried again"
+                                      : "; correct it before it is tried again");
     }
     case FailureKind::kDeadline:
       return absl::StrCat("the new program did not finish in time", where,
                           "; raise rehydrate_deadline if it needs longer");
     case FailureKind::kExit:
-      return absl::StrCat("the new program called exit", where);
+      return absl::StrCat("the new program called exit", where,
+                          "; see what it wrote, and correct it before it is tried again");
     case FailureKind::kNone:
       break;
   }
-  return absl::StrCat("the new program was killed", where);
+  return absl::StrCat("the new program was killed", where,
+                      "; look for the OOM killer in the kernel's log");
 }
 
 }  // namespace liveexec

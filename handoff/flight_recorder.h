@@ -66,6 +66,7 @@ struct FlightReport {
   std::string component;
   std::string code;
   std::string message;
+  std::string function;  // at `instruction`; not in the record: whoever has the program looks it up
 
   // "E_CRASH" and the like, and one sentence for the operator.
   std::string Code() const;

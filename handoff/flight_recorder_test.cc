@@ -127,13 +127,16 @@ TEST(FlightReport, SaysWhatHappenedInOneSentence) {
     std::vector<std::string> words;
   };
   const Row table[] = {
-      {FailureKind::kSignal, SIGSEGV, "E_CRASH", {"crashed", "SIGSEGV", "0x10", "0x20"}},
+      {FailureKind::kSignal,
+       SIGSEGV,
+       "E_CRASH",
+       {"crashed", "SIGSEGV", "0x10 in F()", "0x20", "addr2line"}},
       {FailureKind::kSignal, SIGBUS, "E_CRASH", {"crashed", "SIGBUS", "0x10"}},
       {FailureKind::kSignal, SIGABRT, "E_CRASH", {"crashed", "SIGABRT", "what it threw"}},
       {FailureKind::kSignal, 999, "E_CRASH", {"crashed", "999"}},
       {FailureKind::kDeadline, 0, "E_TIMEOUT", {"in time", "rehydrate_deadline"}},
-      {FailureKind::kExit, 0, "E_EXIT", {"exit"}},
-      {FailureKind::kNone, 0, "E_KILLED", {"killed"}},
+      {FailureKind::kExit, 0, "E_EXIT", {"exit", "correct it"}},
+      {FailureKind::kNone, 0, "E_KILLED", {"killed", "kernel's log"}},
       {FailureKind::kStatus, 0, "E_INTERNAL", {"refused", "what it threw"}},
   };
   for (const Row& row : table) {
@@ -143,7 +146,8 @@ TEST(FlightReport, SaysWhatHappenedInOneSentence) {
                         .address = 0x10,
                         .instruction = 0x20,
                         .component = "keyspace",
-                        .message = "what it threw"};
+                        .message = "what it threw",
+                        .function = "F()"};
     EXPECT_EQ(report.Code(), row.code);
     for (const std::string& word : row.words) EXPECT_THAT(report.Sentence(), HasSubstr(word));
     EXPECT_THAT(report.Sentence(), HasSubstr("while rehydrating component keyspace"));

@@ -35,3 +35,11 @@ struct JournalEntryImage {
 struct JournalImage {
   entries @0 :List(JournalEntryImage);  # the oldest first
 }
+
+struct RestartImage {
+  # What a program leaves with its supervisor for the next start: handoff/supervision.h.
+  journal @0 :JournalImage;
+  upgradesAttempted @1 :UInt64;
+  servingSinceUnixNs @2 :Int64;  # this program: since its start, or its exec
+  undecided @3 :JournalEntryImage;  # an upgrade under way, whose flight recorder is kept as well
+}

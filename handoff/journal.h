@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace liveexec {
@@ -32,8 +33,10 @@ struct JournalEntry {
   std::string from_version;
   std::string to_version;  // empty when the candidate could not be read
   Outcome outcome = Outcome::kAbandoned;
-  std::string code;             // "" for kCommitted, else "E_NOENT", ... (handoff/error_code.h)
-  std::string message;          // one sentence for the operator; empty for kCommitted
+  // "" for kCommitted (or E_DIED: handoff/supervision.h), else "E_NOENT", ...
+  // (handoff/error_code.h)
+  std::string code;
+  std::string message;          // one sentence for the operator; empty when the code is
   std::string failed_phase;     // PhaseName() of the phase that failed, or empty
   int64_t started_unix_ns = 0;  // CLOCK_REALTIME
   int64_t blackout_ns = 0;      // quiesce to serving again; 0 when there was none
@@ -49,6 +52,8 @@ class Journal {
  public:
   static constexpr size_t kMaxEntries = 64;  // the oldest are dropped
   void Add(JournalEntry entry);
+  // For what is found out about an upgrade after its end. There is an entry.
+  void ReplaceLast(JournalEntry entry) { entries_.back() = std::move(entry); }
   const std::deque<JournalEntry>& entries() const { return entries_; }
 
  private:

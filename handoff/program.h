@@ -16,6 +16,7 @@
 #include "handoff/component.h"
 #include "handoff/executor.h"
 #include "handoff/fd_table.h"
+#include "handoff/flight_recorder.h"
 #include "handoff/journal.h"
 #include "handoff/parking.h"
 #include "handoff/program_note.h"
@@ -40,6 +41,9 @@ struct Program {
   uint64_t generation = 0;
   int64_t started_unix_ns = 0;          // this program
   int64_t process_started_unix_ns = 0;  // the first program in the row
+
+  // Why the new program failed, when this is the old one. Set by the arrival.
+  std::optional<FlightReport> failure;
 
   Parking parking;
 

@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <sys/random.h>
 
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "handoff/budgets.h"
@@ -15,6 +18,19 @@
 #include "handoff/snapshot.h"
 
 namespace liveexec {
+namespace {
+
+// Nothing that the candidate tells the supervisor is to be taken for the server's word.
+std::vector<std::string> EnvironmentForRehearsal(const Program& program) {
+  std::vector<std::string> environment = EnvironmentForNextProgram(program);
+  std::erase_if(environment, [](const std::string& variable) {
+    return absl::StartsWith(variable, "NOTIFY_SOCKET=");
+  });
+  return environment;
+}
+
+}  // namespace
+
 absl::Status Rehearse(Program& program, Attempt& attempt) {
   int64_t snapshot_start_ns = MonotonicNs();
   Successor successor = SuccessorOf(attempt);
@@ -50,7 +66,7 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
        .channel = sent.channel.receiver.get(),
        .inheritance = {.mode = StartMode::kRehearsal, .channel = 0, .nonce = stamp.nonce},
        .arguments = program.traits.arguments,
-       .environment = EnvironmentForNextProgram(program)});
+       .environment = EnvironmentForRehearsal(program)});
   if (!process.ok()) {
     bool busy = ErrnoOf(process.status()) == ETXTBSY;
     return WithCode(process.status(), busy ? "E_TXTBSY" : "E_REHEARSAL");

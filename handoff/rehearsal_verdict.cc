@@ -15,7 +15,8 @@ namespace {
 
 absl::Status Refusal(std::string_view code, std::string_view what, const std::string& output) {
   absl::string_view said = absl::StripAsciiWhitespace(output);
-  std::string message = absl::StrCat("the candidate failed its rehearsal: ", std::string(what));
+  std::string message = absl::StrCat("the candidate failed its rehearsal: ", std::string(what),
+                                     "; correct it before it is tried again");
   if (!said.empty()) absl::StrAppend(&message, "; it wrote: ", said);
   return CodedError(code, absl::StatusCode::kFailedPrecondition, message);
 }

@@ -22,8 +22,9 @@
 #include "handoff/error_code.h"
 #include "handoff/inheritance.h"
 
-// The start of this program's file mapping, defined by the linker.
+// The bounds of this program's code, defined by the linker.
 extern "C" const char __executable_start;
+extern "C" const char etext;
 extern char** environ;
 
 namespace liveexec {
@@ -97,8 +98,10 @@ uint64_t InstructionOffset(const void* context) {
   (void)machine;
   return 0;
 #endif
+  // In a library it says nothing about the program.
   auto start = reinterpret_cast<uint64_t>(&__executable_start);
-  return instruction > start ? instruction - start : 0;
+  auto end = reinterpret_cast<uint64_t>(&etext);
+  return instruction > start && instruction < end ? instruction - start : 0;
 }
 
 void OnSignal(int number, siginfo_t* info, void* context) {

@@ -1,5 +1,6 @@
 #include "handoff/upgrader.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
@@ -17,6 +18,7 @@
 #include "core/error.h"
 #include "handoff/arrival.h"
 #include "handoff/attempt.h"
+#include "handoff/candidate.h"
 #include "handoff/conductor.h"
 #include "handoff/control_server.h"
 #include "handoff/crossing.h"
@@ -33,6 +35,8 @@
 #include "handoff/rehearsal_candidate.h"
 #include "handoff/rollback.h"
 #include "handoff/signal_mask.h"
+#include "handoff/supervision.h"
+#include "handoff/symbol.h"
 #include "handoff/wreckage.h"
 
 namespace liveexec {
@@ -65,6 +69,19 @@ std::string StartedFrom(const Program& program) {
   return same ? path : program.own_image->path();
 }
 
+// After a crash of the new program: adds where it was. False when that cannot be had.
+bool NameFunction(Program& program, JournalEntry& entry) {
+  FlightReport report = *program.failure;
+  if (report.failure != FailureKind::kSignal || report.instruction == 0) return false;
+  UniqueFd file(program.syscalls.Open(entry.binary.c_str(), O_RDONLY | O_CLOEXEC));
+  auto identity = IdentityOf(program.syscalls, file.get());
+  // By now it may be another file.
+  if (!identity.ok() || IdentityText(*identity) != entry.binary_identity) return false;
+  report.function = FunctionAt(file.get(), report.instruction);
+  entry.message = report.Sentence();
+  return true;
+}
+
 class UpgraderImpl final : public Upgrader {
  public:
   UpgraderImpl(Executor& main, UpgraderOptions options)
@@ -88,7 +105,8 @@ class UpgraderImpl final : public Upgrader {
   absl::Status StartFresh();
   absl::Status WithWreckage(const absl::Status& status);
   absl::Status StartConductor();
-  void AnswerWaiting();
+  void TellOfArrival();
+  void AnswerWaiting(const JournalEntry& entry);
   void Reap();
   ControlServer::Handlers MakeHandlers();
   ControlStatus Status();
@@ -107,6 +125,7 @@ class UpgraderImpl final : public Upgrader {
   void EnterBlackout(std::shared_ptr<BlackoutTicket> ticket);
 
   Program program_;
+  Supervision supervision_{program_};
   const Inheritance& inheritance_;
   std::unique_ptr<ControlServer> control_;
   std::unique_ptr<Conductor> conductor_;
@@ -136,6 +155,7 @@ UpgraderImpl::~UpgraderImpl() {
   if (ticket_ != nullptr) ticket_->Cancel();
   // It posts to the conductor, which exists for as long as this object.
   if (preparing_.joinable()) preparing_.join();
+  supervision_.Stopped();
   exists = false;
 }
 
@@ -210,6 +230,7 @@ absl::Status UpgraderImpl::WithWreckage(const absl::Status& status) {
 }
 
 absl::Status UpgraderImpl::StartFresh() {
+  supervision_.TakeOverJournal();
   for (Component* component : program_.components) {
     LIVEEXEC_RETURN_IF_ERROR(
         GuardedCall(absl::StrCat("initialize component ", std::string(component->name())),
@@ -231,23 +252,35 @@ absl::Status UpgraderImpl::StartConductor() {
     (void)Begin(std::move(attempt));
   };
   LIVEEXEC_ASSIGN_OR_RETURN(conductor_, Conductor::Create(std::move(options)));
-  if (!fresh()) {
+  if (fresh()) {
+    supervision_.Started();
+  } else {
     conductor_->Post([this] {
-      AnswerWaiting();
+      TellOfArrival();
       Reap();
     });
   }
   return conductor_->Start();
 }
 
-// The requester's connection crossed; the answer comes from the program that serves in the end.
-void UpgraderImpl::AnswerWaiting() {
+// The supervisor first: it may take the requester's end for that of its own reload.
+void UpgraderImpl::TellOfArrival() {
   JournalEntry entry;
   {
     std::lock_guard lock(program_.mutex);
     if (program_.journal.entries().empty()) return;
     entry = program_.journal.entries().back();
   }
+  if (program_.failure && NameFunction(program_, entry)) {
+    std::lock_guard lock(program_.mutex);
+    program_.journal.ReplaceLast(entry);
+  }
+  supervision_.Upgraded(entry);
+  AnswerWaiting(entry);
+}
+
+// The requester's connection crossed; the answer comes from the program that serves in the end.
+void UpgraderImpl::AnswerWaiting(const JournalEntry& entry) {
   for (ControlServer::ConnectionId requester : control_->Waiting()) {
     for (const PhaseTime& phase : entry.phases) {
       if (phase.phase == entry.failed_phase) continue;  // The result tells of it.
@@ -392,9 +425,11 @@ void UpgraderImpl::StartPreparing(std::unique_ptr<Attempt> attempt) {
   auto held = std::make_shared<std::unique_ptr<Attempt>>(std::move(attempt));
   absl::AnyInvocable<void()&&> body = [this, held] {
     const uint64_t requester = (*held)->requester;
+    supervision_.Upgrading((*held)->entry);
     absl::Status status = Prepare(program_, **held, [this, requester](Phase phase) {
       conductor_->Post([this, requester, phase] { Observe(requester, phase); });
     });
+    if (status.ok()) supervision_.Undecided(**held);
     conductor_->Post([this, status, attempt = std::move(*held)]() mutable {
       Prepared(std::move(attempt), status);
     });
@@ -487,6 +522,7 @@ void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status&
   conductor_->set_take_signal(true);
   conductor_->set_watchful(false);
   conductor_->set_needs_thread(false);
+  supervision_.Upgraded(entry);
   if (requester != 0) control_->SendResult(requester, entry);
   program_.main.Post(
       [this, exists = existence_, precopy_begun, done = std::move(done), entry]() mutable {

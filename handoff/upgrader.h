@@ -73,6 +73,16 @@ struct UpgraderOptions {
   // Run the candidate on a snapshot of the real state first, in a process of its own.
   bool rehearse = true;
   bool custodian = true;
+
+  // Under a supervisor that gave us a NOTIFY_SOCKET (systemd): tell it READY=1 when Start has
+  // succeeded, RELOADING=1 and READY=1 around each upgrade, and a STATUS. An application that sends
+  // its own READY=1 later says false. A resurrection says MAINPID in any case.
+  bool notify_supervisor = true;
+  // Leave the journal in the supervisor's fd store (FileDescriptorStoreMax=), where it outlives the
+  // process: `history` goes on after a restart, and a program that ended within `probation` of its
+  // upgrade, without having been stopped, counts as one that failed.
+  bool keep_journal = false;
+  absl::Duration probation = absl::Minutes(1);
 };
 
 struct UpgradeRequest {

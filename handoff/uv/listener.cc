@@ -1,5 +1,6 @@
 #include "handoff/uv/listener.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -60,6 +61,13 @@ absl::Status RemoveDeadSocket(const std::string& path, const sockaddr_un& addres
   return absl::OkStatus();
 }
 
+bool IsListening(int fd) {
+  int listening = 0, type = 0;
+  socklen_t size = sizeof(int);
+  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening != 0 &&
+         getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+}
+
 // accept() also reports what became of the connection that it would have returned (accept(2),
 // "Error handling"): the next one may be good. Any other error (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 // would be there again at once, so accepting pauses.
@@ -112,6 +120,25 @@ absl::StatusOr<UniqueFd> ListenOnUnix(const std::string& path, mode_t mode, int 
     return ErrnoError(error, path);
   }
   return fd;
+}
+
+bool ListensOnTcp(int fd, const SocketAddress& address) {
+  const auto own = SocketAddress::Local(fd);
+  return IsListening(fd) && own.ok() && own->family() == address.family() &&
+         own->host() == address.host() && (address.port() == 0 || own->port() == address.port());
+}
+
+bool ListensOnUnix(int fd, const std::string& path) {
+  const auto own = SocketAddress::Local(fd);
+  struct stat info;
+  return IsListening(fd) && own.ok() && own->ToString() == absl::StrCat("unix:", path) &&
+         lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
+}
+
+absl::Status ListenAgain(int fd, int backlog) {
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return ErrnoError(errno, "fcntl");
+  return listen(fd, backlog) == 0 ? absl::OkStatus() : ErrnoError(errno, "listen");
 }
 
 absl::Status Listener::Open(uv_loop_t* loop) {

@@ -22,6 +22,13 @@ absl::StatusOr<UniqueFd> ListenOnTcp(const SocketAddress& address, int backlog);
 // The file has exactly `mode` once this returns, and never more. A dead socket file is replaced.
 absl::StatusOr<UniqueFd> ListenOnUnix(const std::string& path, mode_t mode, int backlog);
 
+// Whether `fd`, which a supervisor kept, is a socket that listens there: at `address`, whatever its
+// port if that is 0; or at `path`, if that still leads to a socket.
+bool ListensOnTcp(int fd, const SocketAddress& address);
+bool ListensOnUnix(int fd, const std::string& path);
+// Makes such a socket what the functions above return.
+absl::Status ListenAgain(int fd, int backlog);
+
 // On the loop's thread, or while that is parked or not running.
 class Listener {
  public:

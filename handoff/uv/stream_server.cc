@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "core/supervisor.h"
 #include "handoff/uv/listener.h"
 #include "handoff/uv/server_loop.h"
 
@@ -77,7 +78,11 @@ absl::StatusOr<int> StreamServer::ListenTcp(const std::string& host, int port) {
   if (quiesced_) return Quiesced();
   LIVEEXEC_ASSIGN_OR_RETURN(const SocketAddress wanted,
                             SocketAddress::Resolve(host, port, SOCK_STREAM));
-  LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd fd, ListenOnTcp(wanted, options_.backlog));
+  LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd fd,
+                            FromSupervisor([&](int kept) { return ListensOnTcp(kept, wanted); }));
+  if (!fd) {
+    LIVEEXEC_ASSIGN_OR_RETURN(fd, ListenOnTcp(wanted, options_.backlog));
+  }
   LIVEEXEC_RETURN_IF_ERROR(Listen(std::move(fd), ""));
   LIVEEXEC_ASSIGN_OR_RETURN(const SocketAddress bound, listeners_.back()->address());
   return bound.port();
@@ -85,8 +90,31 @@ absl::StatusOr<int> StreamServer::ListenTcp(const std::string& host, int port) {
 
 absl::Status StreamServer::ListenUnix(const std::string& path, mode_t mode) {
   if (quiesced_) return Quiesced();
-  LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd fd, ListenOnUnix(path, mode, options_.backlog));
+  LIVEEXEC_ASSIGN_OR_RETURN(UniqueFd fd,
+                            FromSupervisor([&](int kept) { return ListensOnUnix(kept, path); }));
+  if (!fd) {
+    LIVEEXEC_ASSIGN_OR_RETURN(fd, ListenOnUnix(path, mode, options_.backlog));
+  }
   return Listen(std::move(fd), path);
+}
+
+// A listener of a start before this one; empty when there is none.
+absl::StatusOr<UniqueFd> StreamServer::FromSupervisor(const std::function<bool(int)>& fits) const {
+  if (!options_.fd_store) return UniqueFd();
+  UniqueFd fd = SupervisorFds::OfThisProcess().Take(options_.name, fits);
+  if (fd) LIVEEXEC_RETURN_IF_ERROR(ListenAgain(fd.get(), options_.backlog));
+  return fd;
+}
+
+// Best effort: without it a restart binds anew.
+void StreamServer::KeepListeners() {
+  // What it has from former starts and nobody listens with any more would keep its address taken.
+  if (SupervisorFds::OfThisProcess().Drop(options_.name) > 0) {
+    ForgetStoredFds(options_.name).IgnoreError();
+  }
+  for (const auto& listener : listeners_) {
+    if (listener->fd() >= 0) StoreFd(options_.name, listener->fd()).IgnoreError();
+  }
 }
 
 void StreamServer::AddListener(UniqueFd fd, std::string path) {
@@ -103,13 +131,18 @@ absl::Status StreamServer::Listen(UniqueFd fd, std::string path) {
   AddListener(std::move(fd), std::move(path));
   absl::Status status = listeners_.back()->Open(options_.loops[0]->loop());
   if (status.ok() && serving_) status = listeners_.back()->Start();
-  if (!status.ok()) listeners_.pop_back();
+  if (!status.ok()) {
+    listeners_.pop_back();
+  } else if (serving_ && options_.fd_store) {
+    StoreFd(options_.name, listeners_.back()->fd()).IgnoreError();
+  }
   return status;
 }
 
 void StreamServer::StopListening() {
   if (quiesced_) return;
   for (auto& listener : listeners_) listener->Stop();
+  if (options_.fd_store) ForgetStoredFds(options_.name).IgnoreError();
 }
 
 std::vector<Listening> StreamServer::listening() const {

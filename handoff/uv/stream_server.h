@@ -65,6 +65,11 @@ struct StreamServerOptions {
   // put aside ahead of a blackout, so that it does not get longer with their number.
   size_t cold_threshold = 128;
   uint64_t cold_after_ms = 100;  // what has had no event for so long is idle
+  // Have the supervisor (systemd: FileDescriptorStoreMax=) keep the listeners, under `name`: when
+  // the process is started again after a crash, Listen* finds the one of the same address, and who
+  // connected meanwhile is served. Sockets of a socket unit with FileDescriptorName=`name` are
+  // found as well.
+  bool fd_store = false;
 };
 
 class Listener;
@@ -132,6 +137,8 @@ class StreamServer final : public Component {
   StreamLoop* StreamsOn(const LoopExecutor& executor) const;  // null: not one of `loops`
   static void Visit(StreamLoop& streams, absl::FunctionRef<void(Stream&, StreamHandler&)> visit);
   void AddListener(UniqueFd fd, std::string path);
+  absl::StatusOr<UniqueFd> FromSupervisor(const std::function<bool(int fd)>& fits) const;
+  void KeepListeners();
   absl::Status Listen(UniqueFd fd, std::string path);
   void OnAccepted(uint32_t listener, UniqueFd fd);
   void AdoptWaiting(Loop& loop);

@@ -195,6 +195,12 @@ void StreamServer::Activate() {
     if (listener->fd() >= 0) listener->Start().IgnoreError();
   }
   loops_[0]->streams->Serve();
+  if (options_.fd_store) {
+    // After the blackout.
+    loops_[0]->executor.Post([self = self_] {
+      if (*self != nullptr) (*self)->KeepListeners();
+    });
+  }
   for (size_t i = 1; i < loops_.size(); ++i) {
     // On its own thread: in a fresh start the loop is running already.
     loops_[i]->executor.Post([streams = loops_[i]->streams] { streams->Serve(); });

@@ -31,31 +31,40 @@ struct BadProgram {
   const char* outcome;
   const char* code;
   const char* words;   // in the answer
+  const char* advice;  // in it, too
   const char* source;  // the program that is copied
   const char* file;    // the copy's name, which says what it does wrong
 };
 
 constexpr char kBad[] = "tests/e2e/bad/bad_server";
 
+constexpr char kCorrect[] = "correct it before it is tried again";
+
 const BadProgram kBadPrograms[] = {
-    {"SegfaultsInTheRehearsal", "abandoned", "E_REHEARSAL", "SIGSEGV", kBad, "segv-rehearsal"},
-    {"SegfaultsWhenItTakesOver", "rolled back", "E_CRASH", "SIGSEGV", kBad, "segv-upgrade"},
-    {"ThrowsInTheRehearsal", "abandoned", "E_REHEARSAL", "thrown in main", kBad, "throw-rehearsal"},
-    {"ThrowsWhenItTakesOver", "rolled back", "E_CRASH", "thrown in main", kBad, "throw-upgrade"},
-    {"OverflowsTheStackInTheRehearsal", "abandoned", "E_REHEARSAL", "SIGSEGV", kBad,
+    {"SegfaultsInTheRehearsal", "abandoned", "E_REHEARSAL", "SIGSEGV", kCorrect, kBad,
+     "segv-rehearsal"},
+    {"SegfaultsWhenItTakesOver", "rolled back", "E_CRASH", "SIGSEGV at address 0x0 in main",
+     kCorrect, kBad, "segv-upgrade"},
+    {"ThrowsInTheRehearsal", "abandoned", "E_REHEARSAL", "thrown in main", kCorrect, kBad,
+     "throw-rehearsal"},
+    {"ThrowsWhenItTakesOver", "rolled back", "E_CRASH", "thrown in main", kCorrect, kBad,
+     "throw-upgrade"},
+    {"OverflowsTheStackInTheRehearsal", "abandoned", "E_REHEARSAL", "SIGSEGV", kCorrect, kBad,
      "stack-rehearsal"},
-    {"OverflowsTheStackWhenItTakesOver", "rolled back", "E_CRASH", "SIGSEGV", kBad,
+    {"OverflowsTheStackWhenItTakesOver", "rolled back", "E_CRASH", "OverflowStack", kCorrect, kBad,
      "stack-upgrade"},
-    {"HangsInTheRehearsal", "abandoned", "E_REHEARSAL", "longer than its deadline", kBad,
+    {"HangsInTheRehearsal", "abandoned", "E_REHEARSAL", "longer than its deadline", kCorrect, kBad,
      "hang-rehearsal"},
-    {"HangsWhenItTakesOver", "rolled back", "E_TIMEOUT", "deadline", kBad, "hang-upgrade"},
-    {"ExitsInTheRehearsal", "abandoned", "E_REHEARSAL", "without a verdict", kBad,
+    {"HangsWhenItTakesOver", "rolled back", "E_TIMEOUT", "in time", "raise rehydrate_deadline",
+     kBad, "hang-upgrade"},
+    {"ExitsInTheRehearsal", "abandoned", "E_REHEARSAL", "without a verdict", kCorrect, kBad,
      "exit-rehearsal"},
-    {"ExitsWhenItTakesOver", "rolled back", "E_EXIT", "exit", kBad, "exit-upgrade"},
-    {"LacksALibrary", "abandoned", "E_REHEARSAL", "libm.so.9", kBad, "library"},
-    {"RefusesTheSchema", "abandoned", "E_SCHEMA", "keyspace", "tests/e2e/bad/incompatible_server",
-     "incompatible"},
-    {"IsAnotherApplication", "abandoned", "E_APP", "not demo-server", "examples/echo", "another"},
+    {"ExitsWhenItTakesOver", "rolled back", "E_EXIT", "exit", kCorrect, kBad, "exit-upgrade"},
+    {"LacksALibrary", "abandoned", "E_REHEARSAL", "libm.so.9", kCorrect, kBad, "library"},
+    {"RefusesTheSchema", "abandoned", "E_SCHEMA", "keyspace", "upgrade to a version in between",
+     "tests/e2e/bad/incompatible_server", "incompatible"},
+    {"IsAnotherApplication", "abandoned", "E_APP", "not demo-server",
+     "give the path of the right program", "examples/echo", "another"},
 };
 
 void ReplaceInFile(const std::string& path, const std::string& from, const std::string& to) {
@@ -97,6 +106,10 @@ TEST_P(BadUpgradesTest, HurtNoRequestAndAreAnsweredInOneSentence) {
   EXPECT_EQ(answer.value("code", ""), bad.code) << result.output;
   const std::string message = answer.value("message", "");
   EXPECT_THAT(message, HasSubstr(bad.words));
+  // One sentence, which says what to do.
+  EXPECT_THAT(message, Not(HasSubstr("\n")));
+  EXPECT_THAT(message, Not(HasSubstr(". ")));
+  EXPECT_THAT(message, HasSubstr(bad.advice));
 
   // The same process serves, with every connection; and goes on to be upgraded.
   EXPECT_TRUE(server.process().running());

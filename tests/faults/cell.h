@@ -31,7 +31,8 @@ struct Cell {
   const char* code;      // codes, "E_FDS|E_FD"; "" for none
   Seen (*provoke)(FaultRun&);
   Proof proof = Proof::kServes;
-  const char* options = "";  // of the victim
+  const char* options = "";     // of the victim
+  const char* supervisor = "";  // FaultRunOptions::supervisor
 };
 
 // A cell of the matrix that cannot be run, and why.

@@ -14,6 +14,7 @@ std::vector<Cell> RehearsingCells();
 std::vector<Cell> BlackoutCells();  // quiescing to executing
 std::vector<Cell> ArrivalCells();   // after exec
 std::vector<Cell> AfterwardsCells();
+std::vector<Cell> SupervisedCells();
 
 }  // namespace liveexec::faults
 

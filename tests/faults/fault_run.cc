@@ -123,13 +123,18 @@ SoftLimit::~SoftLimit() { prlimit(pid_, resource_, &before_, nullptr); }
 
 FaultRun::FaultRun(const FaultRunOptions& options) : options_(options) {
   harness::ServerOptions start;
-  start.command = {Program(options.role), "{dir}",
-                   absl::StrCat("threads=", options.threads, ",", options.victim)};
+  if (!options.supervisor.empty()) {
+    start.command = {Program("supervisor"), options.supervisor, "{dir}/notify"};
+  }
+  start.command.insert(start.command.end(),
+                       {Program(options.role), "{dir}",
+                        absl::StrCat("threads=", options.threads, ",", options.victim)});
   start.ready_line = kReadyLine;
   server_ = Must(ServerUnderTest::Start(std::move(start)), "start the victim");
-  pid_ = server_->pid();
+  pid_ = options.supervisor.empty() ? server_->pid() : static_cast<pid_t>(Stat("pid"));
+  first_pid_ = pid_;
   MakeFifos();
-  StartSwarm();
+  StartSwarm(options.idle);
   ProveClients();
   TakeBaseline();
 }
@@ -153,9 +158,9 @@ void FaultRun::MakeFifos() {
   if (!events_ || !go_) throw std::runtime_error("open the fifos");
 }
 
-void FaultRun::StartSwarm() {
+void FaultRun::StartSwarm(int idle) {
   swarm_ = std::make_unique<ClientSwarm>(endpoint(), harness::Protocol::kEcho, harness::RunSeed());
-  Check(swarm_->AddIdle(options_.idle), "connect idle clients");
+  Check(swarm_->AddIdle(idle), "connect idle clients");
   Check(swarm_->AddChecking(options_.checking), "connect checking clients");
   swarm_->Start();
 }
@@ -164,8 +169,10 @@ std::string FaultRun::Program(const std::string& role) {
   // Tests start in the root of their runfiles, ./dev in the checkout.
   for (const char* root : {"", "bazel-bin/"}) {
     std::error_code error;
-    auto path = std::filesystem::canonical(absl::StrCat(root, "tests/faults/victim/", role), error);
-    if (!error) return path.string();
+    for (const char* folder : {"tests/faults/victim/", "tests/faults/"}) {
+      auto path = std::filesystem::canonical(absl::StrCat(root, folder, role), error);
+      if (!error) return path.string();
+    }
   }
   throw std::runtime_error(absl::StrCat("no program tests/faults/victim/", role));
 }
@@ -314,10 +321,17 @@ void FaultRun::AddIdleClients(int count) {
   // The swarm is complete once it has started: so another takes its place.
   const harness::SwarmReport report = swarm_->Finish();
   echoed_to_others_ += report.bytes_arrived;
-  swarm_ = std::make_unique<ClientSwarm>(endpoint(), harness::Protocol::kEcho, harness::RunSeed());
-  Check(swarm_->AddIdle(options_.idle + count), "connect idle clients");
-  Check(swarm_->AddChecking(options_.checking), "connect checking clients");
-  swarm_->Start();
+  StartSwarm(options_.idle + count);
+  ProveClients();
+  TakeBaseline();
+}
+
+void FaultRun::BeginAnew() {
+  swarm_->Finish();
+  Expect(AwaitStat("clients", 0), "the server keeps connections whose clients have gone");
+  first_pid_ = pid_ = static_cast<pid_t>(Stat("pid"));
+  echoed_to_others_ = Stat("echoed");
+  StartSwarm(options_.idle);
   ProveClients();
   TakeBaseline();
 }
@@ -372,7 +386,7 @@ std::vector<std::string> FaultRun::Drift() {
   if (!now.ok()) return {"the server is gone: " + now.status().ToString()};
   std::vector<std::string> differences = harness::Differences(before_, *now);
   std::erase_if(differences, [&](const std::string& difference) {
-    return MayDiffer(difference, pid_ != server_->pid());
+    return MayDiffer(difference, pid_ != first_pid_);
   });
   return differences;
 }
@@ -417,7 +431,8 @@ void FaultRun::ProveStops() {
   struct pollfd end = {pidfd.get(), POLLIN, 0};
   const bool ended = poll(&end, 1, static_cast<int>(absl::ToInt64Milliseconds(kPatience))) > 0;
   Expect(ended, "the server does not stop at SIGTERM");
-  if (pid_ != server_->pid() || !ended) return;
+  // A resurrected server is nobody's child here; a supervisor ends with its service.
+  if (!ended || (pid_ != server_->pid() && options_.supervisor.empty())) return;
   auto exit = server_->WaitForExit();
   Expect(exit.ok() && exit->ok(), "the server does not end cleanly");
 }

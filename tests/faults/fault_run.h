@@ -38,8 +38,11 @@ struct FaultRunOptions {
   int threads = 1;
   std::string victim = "";  // options of the victim
   std::string role = "v1";  // which program is started
-  int idle = 3;             // clients that only prove to be there
-  int checking = 2;         // clients that send all the time
+  // "restart" or "patient": it runs under a supervisor (supervisor.cc); empty: under the test
+  // itself.
+  std::string supervisor = "";
+  int idle = 3;      // clients that only prove to be there
+  int checking = 2;  // clients that send all the time
   absl::Duration next_blackout =
       absl::ZeroDuration();  // that the last upgrade may take; 0: default
 };
@@ -96,6 +99,9 @@ class FaultRun {
 
   // What the server is compared with at the end; taken at the start, too.
   void TakeBaseline();
+  // After a supervisor has started the server again: other clients, another process to compare
+  // with.
+  void BeginAnew();
   // More clients, which count for the proof; before the first upgrade.
   void AddIdleClients(int count);
 
@@ -129,7 +135,7 @@ class FaultRun {
  private:
   Seen ToSeen(const absl::StatusOr<JournalEntry>& answer);
   void MakeFifos();
-  void StartSwarm();
+  void StartSwarm(int idle);
   std::vector<std::string> Drift();
   void ProveUnchanged();
   void ProveNextUpgrade();
@@ -144,6 +150,7 @@ class FaultRun {
   std::string stops_;  // read from events_
   std::future<absl::StatusOr<JournalEntry>> answer_;
   JournalEntry entry_;
+  pid_t first_pid_ = 0;  // which it keeps, unless it is resurrected
   pid_t pid_ = 0;
   harness::Snapshot before_;
   uint64_t echoed_to_others_ = 0;

@@ -21,12 +21,15 @@
 namespace liveexec::faults {
 namespace {
 
-// Deadlines short enough for calls that are all late by a second.
-constexpr char kVictim[] = "pause=1,quiesce=4000,budget=4000,rehearsal=4000,rehydrate=4000";
-// For the normal crossing, of which every call is traced.
-constexpr char kPatientVictim[] = "pause=1,quiesce=60000,budget=60000";
+// Deadlines that no stall of the machine reaches; and those for calls that are all late by a
+// second, whose sum must not be waited for.
+constexpr char kVictim[] = "pause=1,quiesce=40000,budget=40000,rehearsal=40000,rehydrate=40000";
+constexpr char kHastyVictim[] =
+    "pause=1,quiesce=12000,budget=12000,rehearsal=12000,rehydrate=12000";
 constexpr std::initializer_list<const char*> kErrors = {"error=EIO", "error=ENOMEM", "error=EMFILE",
                                                         "error=EINTR"};
+// The kernel's brk() has no errors: it returns the break, which has not moved.
+constexpr std::initializer_list<const char*> kBreakErrors = {"retval=0"};
 constexpr char kLate[] = "delay_enter=1000000";
 constexpr char kKill[] = "signal=KILL";
 
@@ -41,9 +44,9 @@ bool CanFail(const std::string& call) {
   return calls->count(call) == 0;
 }
 
-FaultRunOptions QuietRun(int threads) {
+FaultRunOptions QuietRun(int threads, const char* victim) {
   // The next upgrade is predicted to take as long as the last: with calls that are late, too long.
-  return {.threads = threads, .victim = kVictim, .checking = 0, .next_blackout = absl::Minutes(5)};
+  return {.threads = threads, .victim = victim, .checking = 0, .next_blackout = absl::Minutes(5)};
 }
 
 const char* NameOf(Actor actor) {
@@ -118,9 +121,7 @@ std::vector<std::string> FollowToTheEnd(Actor actor, FaultRun& run, Tracer& trac
 
 // The calls of a normal crossing by this actor.
 std::vector<TracedCall> TraceNormal(Actor actor, int threads) {
-  FaultRunOptions options = QuietRun(threads);
-  options.victim = kPatientVictim;
-  FaultRun run(options);
+  FaultRun run(QuietRun(threads, kVictim));
   Tracer tracer(BeginFor(actor, run), {"-y"}, Tracer::kMainThread);
   std::vector<TracedCall> calls = ParseTrace(FollowToTheEnd(actor, run, tracer));
   const Seen seen = run.AwaitUpgrade();
@@ -166,11 +167,12 @@ void AddFaults(Fault fault, int ordinal, const Calls& calls, std::vector<Fault>&
   const auto spared = std::lower_bound(calls.spared.begin(), calls.spared.end(), ordinal);
   const int last_to_fail = spared == calls.spared.end() ? calls.last : *spared - 1;
   const bool can_fail = CanFail(fault.call) && last_to_fail >= ordinal;
-  if (can_fail) add(kErrors);
+  const auto& errors = fault.call == "brk" ? kBreakErrors : kErrors;
+  if (can_fail) add(errors);
   add({kLate});
   if (fault.actor != Actor::kPreparing) add({kKill});
   fault.last = last_to_fail;
-  if (can_fail && last_to_fail > ordinal) add(kErrors);
+  if (can_fail && last_to_fail > ordinal) add(errors);
   fault.last = calls.last;
   if (ordinal == 1 && calls.last > 1) add({kLate});
 }
@@ -248,7 +250,8 @@ std::vector<Fault> PlanSweep(int threads) {
 CellResult RunFault(const Fault& fault, int threads) {
   CellResult result{.cell = "sweep " + fault.Name(), .threads = threads, .promised = "A|B|C|R"};
   try {
-    FaultRun run(QuietRun(threads));
+    const bool all_late = fault.what == kLate && fault.last > fault.first;
+    FaultRun run(QuietRun(threads, all_late ? kHastyVictim : kVictim));
     try {
       Play(fault, run, result);
     } catch (const std::exception& error) {

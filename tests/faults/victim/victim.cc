@@ -4,7 +4,8 @@
 //
 // An echo server on TCP (its port is in the line that it writes when it serves), with a side port
 // DIR/side, a control socket DIR/run/control, a locked file DIR/data, and a child. Options:
-// threads, pad (bytes of state), rehearse, custodian, and in milliseconds check, rehearsal,
+// threads, pad (bytes of state), rehearse, custodian, store (listeners and journal in the
+// supervisor's fd store), and in milliseconds check, rehearsal,
 // quiesce, budget, rehydrate.
 #include <signal.h>
 #include <stdio.h>
@@ -53,7 +54,7 @@ __attribute__((constructor)) void BeforeMain(int argc, char** argv, char**) {
 using Options = std::map<std::string, int64_t>;
 
 Options ParseOptions(const char* text) {
-  Options options = {{"threads", 1}, {"rehearse", 1}, {"custodian", 1}};
+  Options options = {{"threads", 1}, {"rehearse", 1}, {"custodian", 1}, {"store", 0}};
   for (const absl::string_view item : absl::StrSplit(text, ',', absl::SkipEmpty())) {
     const std::pair<std::string, std::string> pair = absl::StrSplit(item, '=');
     int64_t value = 0;
@@ -77,6 +78,7 @@ UpgraderOptions ToUpgraderOptions(const Options& options) {
   set("rehydrate", result.rehydrate_deadline);
   result.rehearse = options.at("rehearse") != 0;
   result.custodian = options.at("custodian") != 0;
+  result.keep_journal = options.at("store") != 0;
   return result;
 }
 
@@ -131,13 +133,18 @@ class Victim {
   absl::Status Run(absl::Span<LoopExecutor* const> further) {
     std::vector<LoopExecutor*> loops = {&executor_};
     loops.insert(loops.end(), further.begin(), further.end());
-    StreamServer clients({.name = "clients", .loops = loops, .make_handler = [&](uv::Stream&) {
-                            return std::make_unique<Echo>(state_);
-                          }});
+    const bool store = options_["store"] != 0;
+    StreamServer clients(
+        {.name = "clients",
+         .loops = loops,
+         .make_handler = [&](uv::Stream&) { return std::make_unique<Echo>(state_); },
+         .fd_store = store});
     clients_ = &clients;
-    StreamServer side({.name = "side", .loops = {&executor_}, .make_handler = [&](uv::Stream&) {
-                         return std::make_unique<SidePort>(side_);
-                       }});
+    StreamServer side(
+        {.name = "side",
+         .loops = {&executor_},
+         .make_handler = [&](uv::Stream&) { return std::make_unique<SidePort>(side_); },
+         .fd_store = store});
     side_ = {.upgrader = upgrader_.get(),
              .main = &executor_,
              .children = &children_,
