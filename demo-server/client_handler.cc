@@ -48,8 +48,8 @@ void ClientHandler::OnOpen(uv::Stream& stream) {
     session_.address = unix_path_ + ":0";
     session_.local_address = session_.address;
   }
-  shared_.engine->Open(session_);
-  known_ = true;
+  known_ = shared_.engine->Open(session_);
+  if (!known_) Flush();
 }
 
 size_t ClientHandler::OnInput(uv::Stream& stream, std::string_view input) {
@@ -96,7 +96,9 @@ void ClientHandler::Send(const Engine::Output& what) {
     // Broken, and about to be closed; or quiesced, and to be carried.
     shared_.engine->ReturnOutput(session_, shared_.output);
   }
-  if (what.close_now) {
+  const bool reads_too_little =
+      shared_.engine->ExceedsOutputLimit(session_, stream_.pending_output());
+  if (what.close_now || reads_too_little) {
     stream_.Close();
   } else if (what.close_after_output) {
     stream_.CloseAfterFlush();

@@ -1,4 +1,5 @@
 // CLIENT: the connections, and each one's own settings.
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,8 +15,11 @@ std::string FlagsOf(const Session& session) {
   std::string flags;
   if (session.monitor) flags += 'O';
   if (session.subscriptions() > 0) flags += 'P';
+  if (session.tracking.on) flags += 't';
+  if (session.tracking.broken_redirect) flags += 'R';
+  if (session.tracking.broadcast) flags += 'B';
   if (session.transaction.open) flags += 'x';
-  if (session.is_blocked()) flags += 'b';
+  if (session.is_blocked() || session.postponed) flags += 'b';
   if (session.transaction.outdated) flags += 'd';
   if (session.close_after_output) flags += 'c';
   if (session.address.find('/') != std::string::npos) flags += 'U';
@@ -40,7 +44,9 @@ std::string Describe(const Session& session, int64_t now) {
   text += " obl=" + number(session.out.size()) + " oll=0 omem=0 tot-mem=0 events=r";
   text += " cmd=";
   text += session.last_command == nullptr ? std::string_view("NULL") : session.last_command->name;
-  text += " user=default redir=-1 resp=" + number(session.protocol);
+  text += " user=default redir=";
+  text += session.tracking.on ? number(session.tracking.redirect) : std::string("-1");
+  text += " resp=" + number(session.protocol);
   text += " lib-name=" + session.library_name + " lib-ver=" + session.library_version;
   text += " tot-cmds=" + number(session.commands) + "\n";
   return text;
@@ -216,6 +222,31 @@ void Unblock(Call& call) {
   call.reply().Integer(1);
 }
 
+void Pause(Call& call) {
+  bool writes_only = false;
+  if (call.size() > 4) return call.ArityError();
+  if (call.size() == 4) {
+    writes_only = call.Is(3, "write");
+    if (!writes_only && !call.Is(3, "all")) {
+      return call.reply().Error("ERR CLIENT PAUSE mode must be WRITE or ALL");
+    }
+  }
+  int64_t timeout = 0;
+  if (!call.Integer(2, &timeout, "ERR timeout is not an integer or out of range")) return;
+  if (timeout < 0) return call.reply().Error("ERR timeout is negative");
+  const int64_t now = Engine::MonotonicMs();
+  if (timeout > std::numeric_limits<int64_t>::max() - now) {
+    return call.reply().Error("ERR timeout is out of range");
+  }
+  call.engine().Pause(now + timeout, writes_only);
+  call.reply().Ok();
+}
+
+void Unpause(Call& call) {
+  call.engine().Unpause();
+  call.reply().Ok();
+}
+
 void ReplyModeCommand(Call& call) {
   Session& session = call.session();
   if (call.Is(2, "on")) {
@@ -238,23 +269,11 @@ void ReadSwitch(Call& call, bool* setting) {
   call.reply().Ok();
 }
 
-void GetRedir(Call& call) { call.reply().Integer(-1); }
-
-void TrackingInfo(Call& call) {
-  call.reply().Map(3);
-  call.reply().Bulk("flags");
-  call.reply().Set(1);
-  call.reply().Bulk("off");
-  call.reply().Bulk("redirect");
-  call.reply().Integer(-1);
-  call.reply().Bulk("prefixes");
-  call.reply().Array(0);
-}
-
 void Help(Call& call) {
   constexpr std::string_view kLines[] = {
       "CLIENT ID|INFO|LIST|GETNAME|SETNAME|SETINFO: connections and what is known of them.",
       "CLIENT KILL|UNBLOCK: act on another connection.",
+      "CLIENT PAUSE|UNPAUSE: let all wait, or those that write.",
       "CLIENT REPLY|NO-EVICT|NO-TOUCH: settings of this connection.",
   };
   call.reply().Array(std::size(kLines));
@@ -271,14 +290,14 @@ constexpr Command kCommands[] = {
     {"client|setinfo", 4, 0, 0, 0, 0, Group::kConnection, SetInfo, "Say which library this is"},
     {"client|kill", -3, kAdmin | kEveryone, 0, 0, 0, Group::kConnection, Kill, "Close connections"},
     {"client|unblock", -3, kAdmin, 0, 0, 0, Group::kConnection, Unblock, "End another's waiting"},
+    {"client|pause", -3, kAdmin, 0, 0, 0, Group::kConnection, Pause, "Let clients wait"},
+    {"client|unpause", 2, kAdmin, 0, 0, 0, Group::kConnection, Unpause, "End a pause"},
     {"client|reply", 3, 0, 0, 0, 0, Group::kConnection, ReplyModeCommand, "Suppress replies"},
     {"client|no-evict", 3, kAdmin, 0, 0, 0, Group::kConnection,
      [](Call& call) { ReadSwitch(call, &call.session().no_evict); }, "Exempt from eviction"},
     {"client|no-touch", 3, kAdmin, 0, 0, 0, Group::kConnection,
      [](Call& call) { ReadSwitch(call, &call.session().no_touch); },
      "Read without counting as access"},
-    {"client|getredir", 2, 0, 0, 0, 0, Group::kConnection, GetRedir, "Tracking redirection"},
-    {"client|trackinginfo", 2, 0, 0, 0, 0, Group::kConnection, TrackingInfo, "Tracking state"},
     {"client|help", 2, 0, 0, 0, 0, Group::kConnection, Help, "Help"},
 };
 

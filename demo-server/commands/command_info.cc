@@ -1,10 +1,12 @@
 // COMMAND: what the server can do, for client libraries and redis-cli.
+#include <algorithm>
 #include <cctype>
 #include <string>
 #include <vector>
 
 #include "demo-server/commands/families.h"
 #include "demo-server/engine/call.h"
+#include "demo-server/engine/command_keys.h"
 #include "demo-server/protocol/glob.h"
 
 namespace liveexec::demo {
@@ -152,33 +154,56 @@ void Docs(Call& call) {
 
 void List(Call& call) {
   std::vector<const Command*> commands;
-  const bool by_pattern = call.size() == 5 && call.Is(2, "filterby") && call.Is(3, "pattern");
-  if (call.size() != 2 && !by_pattern) return call.SyntaxError();
+  const bool filtered = call.size() == 5 && call.Is(2, "filterby");
+  const bool by_pattern = filtered && call.Is(3, "pattern");
+  const bool by_category = filtered && call.Is(3, "aclcat");
+  const bool by_module = filtered && call.Is(3, "module");
+  if (call.size() != 2 && !by_pattern && !by_category && !by_module) return call.SyntaxError();
+  const std::string category = by_category ? "@" + std::string(call[4]) : "";
   for (const Command* command : call.engine().table().commands()) {
-    if (!by_pattern || GlobMatch(call[4], command->name, /*ignore_case=*/true)) {
-      commands.push_back(command);
+    if (by_module) continue;  // there are none
+    if (by_pattern && !GlobMatch(call[4], command->name, /*ignore_case=*/true)) continue;
+    if (by_category) {
+      const std::vector<std::string> categories = Categories(*command);
+      if (std::find(categories.begin(), categories.end(), category) == categories.end()) continue;
     }
+    commands.push_back(command);
   }
   call.reply().Array(commands.size());
   for (const Command* command : commands) call.reply().Bulk(command->name);
 }
 
-void GetKeys(Call& call) {
+// The keys of the command that the arguments are, or an error reply.
+bool ReadKeys(Call& call, std::vector<std::string_view>* keys, const Command** found) {
   const auto arguments = call.arguments().subspan(2);
   const Command* command = call.engine().table().Find(arguments[0]);
-  if (command == nullptr) return call.reply().Error("ERR Invalid command specified");
-  if (command->first_key == 0) {
-    return call.reply().Error("ERR The command has no key arguments");
+  if (command != nullptr && (command->flags & kContainer) != 0 && arguments.size() > 1) {
+    command = call.engine().table().FindSubcommand(*command, arguments[1]);
+  }
+  if (command == nullptr) {
+    call.reply().Error("ERR Invalid command specified");
+    return false;
+  }
+  if (command->first_key == 0 && (command->flags & kMovableKeys) == 0) {
+    call.reply().Error("ERR The command has no key arguments");
+    return false;
   }
   const int size = static_cast<int>(arguments.size());
   if (command->arity > 0 ? size != command->arity : size < -command->arity) {
-    return call.reply().Error("ERR Invalid number of arguments specified for command");
+    call.reply().Error("ERR Invalid number of arguments specified for command");
+    return false;
   }
-  const int last = command->last_key < 0 ? size + command->last_key : command->last_key;
+  *keys = KeysOf(*command, arguments);
+  *found = command;
+  if (!keys->empty()) return true;
+  call.reply().Error("ERR Invalid arguments specified for command");
+  return false;
+}
+
+void GetKeys(Call& call) {
   std::vector<std::string_view> keys;
-  for (int i = command->first_key; i <= last && i < size; i += command->key_step) {
-    keys.push_back(arguments[static_cast<size_t>(i)]);
-  }
+  const Command* command = nullptr;
+  if (!ReadKeys(call, &keys, &command)) return;
   call.reply().Array(keys.size());
   for (std::string_view key : keys) call.reply().Bulk(key);
 }

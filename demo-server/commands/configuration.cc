@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "demo-server/commands/families.h"
 #include "demo-server/engine/call.h"
 
@@ -23,17 +24,33 @@ void Get(Call& call) {
 void Set(Call& call) {
   if (call.size() % 2 != 0) return call.ArityError();
   Config& config = call.engine().config();
+  std::vector<std::string> values;
   for (size_t i = 2; i < call.size(); i += 2) {
     bool known = false;
-    for (const auto& [name, value] : config.Matching({call[i]})) {
-      known = known || IsWord(call[i], name);
+    std::string value(call[i + 1]);
+    std::string error;
+    for (const auto& [name, current] : config.Matching({call[i]})) {
+      if (!IsWord(call[i], name)) continue;
+      known = true;
+      error = NormalizeParameter(name, current, value);
     }
+    for (size_t before = 2; before < i && error.empty(); before += 2) {
+      if (IsWord(call[i], absl::AsciiStrToLower(std::string(call[before])))) {
+        error = "duplicate parameter";
+      }
+    }
+    values.push_back(value);
     if (!known) {
       return call.reply().Error("ERR Unknown option or number of arguments for CONFIG SET - '" +
                                 std::string(call[i]) + "'");
     }
+    if (!error.empty()) {
+      return call.reply().Error("ERR CONFIG SET failed (possibly related to argument '" +
+                                std::string(call[i]) + "') - " + error);
+    }
   }
-  for (size_t i = 2; i < call.size(); i += 2) config.Set(call[i], call[i + 1]);
+  for (size_t i = 2; i < call.size(); i += 2) config.Set(call[i], values[i / 2 - 1]);
+  call.engine().ApplyConfig();
   call.reply().Ok();
 }
 

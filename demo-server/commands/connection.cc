@@ -55,15 +55,24 @@ void Select(Call& call) {
 constexpr std::string_view kWrongPassword =
     "WRONGPASS invalid username-password pair or user is disabled.";
 
+void LogIn(Session& session) {
+  session.authenticated = true;
+  session.parser.set_stranger(false);
+}
+
 void Auth(Call& call) {
   if (call.size() > 3) return call.SyntaxError();
-  if (call.size() == 2) {
+  if (call.size() == 2 && !call.engine().needs_password()) {
     return call.reply().Error(
         "ERR AUTH <password> called without any password configured for the default user. Are you "
         "sure your configuration is correct?");
   }
-  // There is one user, and any password is its password.
-  if (call[1] != "default") return call.reply().Error(kWrongPassword);
+  // There is one user; without requirepass, any password is its password.
+  const bool known = call.size() == 2 || call[1] == "default";
+  if (!known || !call.engine().IsPassword(call[call.size() - 1])) {
+    return call.reply().Error(kWrongPassword);
+  }
+  LogIn(call.session());
   call.reply().Ok();
 }
 
@@ -72,10 +81,11 @@ bool ReadHelloOptions(Call& call) {
   for (size_t i = 2; i < call.size(); ++i) {
     const size_t left = call.size() - i - 1;
     if (call.Is(i, "auth") && left >= 2) {
-      if (call[i + 1] != "default") {
+      if (call[i + 1] != "default" || !call.engine().IsPassword(call[i + 2])) {
         call.reply().Error(kWrongPassword);
         return false;
       }
+      LogIn(call.session());
       i += 2;
     } else if (call.Is(i, "setname") && left >= 1) {
       if (!ValidClientName(call[++i])) {
@@ -102,6 +112,12 @@ void Hello(Call& call) {
     }
   }
   if (!ReadHelloOptions(call)) return;
+  if (!call.session().authenticated) {
+    return call.reply().Error(
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
+        "<proto> AUTH <user> <pass> option can be used to authenticate the client and select the "
+        "RESP protocol version at the same time");
+  }
   call.session().protocol = static_cast<int>(version);
   Reply& reply = call.reply();
   reply.set_protocol(call.session().protocol);
@@ -126,12 +142,14 @@ void Reset(Call& call) {
   Session& session = call.session();
   DropTransaction(call.engine(), session);
   call.engine().pubsub().Forget(session);
+  call.engine().tracking().Stop(session);
   session.monitor = false;
   session.database = 0;
   session.name.clear();
   session.reply_mode = ReplyMode::kOn;
   session.no_evict = false;
   session.no_touch = false;
+  session.authenticated = !call.engine().needs_password();
   session.protocol = 2;
   call.reply().set_protocol(2);
   call.reply().Simple("RESET");
@@ -148,12 +166,13 @@ void Time(Call& call) {
 constexpr Command kCommands[] = {
     {"ping", -1, kFast | kSubscriber, 0, 0, 0, Group::kConnection, Ping, "Ask for a PONG"},
     {"echo", 2, kFast, 0, 0, 0, Group::kConnection, Echo, "Get the argument back"},
-    {"quit", -1, kFast | kSubscriber | kNotQueued, 0, 0, 0, Group::kConnection, Quit,
+    {"quit", -1, kNoAuth | kFast | kSubscriber | kNotQueued, 0, 0, 0, Group::kConnection, Quit,
      "Close the connection"},
     {"select", 2, kFast, 0, 0, 0, Group::kConnection, Select, "Change the database"},
-    {"auth", -2, kFast, 0, 0, 0, Group::kConnection, Auth, "Authenticate"},
-    {"hello", -1, kFast, 0, 0, 0, Group::kConnection, Hello, "Choose the protocol version"},
-    {"reset", 1, kFast | kSubscriber | kNotQueued, 0, 0, 0, Group::kConnection, Reset,
+    {"auth", -2, kNoAuth | kFast, 0, 0, 0, Group::kConnection, Auth, "Authenticate"},
+    {"hello", -1, kNoAuth | kFast, 0, 0, 0, Group::kConnection, Hello,
+     "Choose the protocol version"},
+    {"reset", 1, kNoAuth | kFast | kSubscriber | kNotQueued, 0, 0, 0, Group::kConnection, Reset,
      "Make the connection as new"},
     {"time", 1, kFast, 0, 0, 0, Group::kServer, Time, "The server's time"},
 };

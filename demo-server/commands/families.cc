@@ -26,7 +26,10 @@ std::vector<absl::Span<const Command>> AllCommands() {
           ServerCommands(),
           ConfigCommands(),
           CommandCommands(),
-          InfoCommands()};
+          InfoCommands(),
+          DebugCommands(),
+          LcsCommands(),
+          TrackingCommands()};
 }
 
 }  // namespace liveexec::demo

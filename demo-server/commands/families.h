@@ -33,6 +33,9 @@ absl::Span<const Command> ServerCommands();
 absl::Span<const Command> ConfigCommands();
 absl::Span<const Command> CommandCommands();
 absl::Span<const Command> InfoCommands();
+absl::Span<const Command> DebugCommands();
+absl::Span<const Command> LcsCommands();
+absl::Span<const Command> TrackingCommands();
 
 // All of them: for EngineOptions::commands.
 std::vector<absl::Span<const Command>> AllCommands();

@@ -1,5 +1,4 @@
 // INFO.
-#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -66,8 +65,8 @@ void Clients(Engine& engine, Page& page) {
   page.Section("Clients");
   page.Line("connected_clients", engine.ClientCount());
   page.Line("maxclients", engine.config().Get("maxclients"));
-  page.Line("blocked_clients", engine.blocked().size());
-  page.Line("tracking_clients", 0);
+  page.Line("blocked_clients", engine.blocked().size() + engine.postponed());
+  page.Line("tracking_clients", engine.tracking().clients());
   page.Line("clients_in_timeout_table", engine.blocked().with_deadline());
 }
 
@@ -92,10 +91,9 @@ std::string Human(uint64_t bytes) {
 }
 
 void Memory(Engine& engine, Page& page) {
-  const struct mallinfo2 heap = mallinfo2();
   ResidentHeap::Usage data;
   if (storage_heap != nullptr) data = storage_heap->usage();
-  const uint64_t used = heap.uordblks + heap.hblkhd + data.used;
+  const uint64_t used = Engine::UsedMemory();
   page.Section("Memory");
   page.Line("used_memory", used);
   page.Line("used_memory_human", Human(used));
@@ -112,6 +110,7 @@ void Memory(Engine& engine, Page& page) {
   page.Line("resident_memory", data.used);
   page.Line("resident_memory_idle", data.idle);
   page.Line("resident_memory_capacity", data.capacity);
+  page.Line("lazyfree_pending_objects", 0);
 }
 
 void Persistence(Engine& engine, Page& page) {
@@ -135,15 +134,18 @@ void Stats(Engine& engine, Page& page) {
   page.Line("instantaneous_ops_per_sec", engine.operations_per_second());
   page.Line("total_net_input_bytes", statistics.input_bytes);
   page.Line("total_net_output_bytes", statistics.output_bytes);
-  page.Line("rejected_connections", 0);
+  page.Line("rejected_connections", statistics.rejected);
   page.Line("expired_keys", statistics.expired);
   page.Line("liveexec_lost_keys", statistics.lost_keys);
-  page.Line("evicted_keys", 0);
+  page.Line("evicted_keys", statistics.evicted);
   page.Line("keyspace_hits", statistics.hits);
   page.Line("keyspace_misses", statistics.misses);
   page.Line("pubsub_channels", pubsub.subscribers(ChannelKind::kChannel).size());
   page.Line("pubsub_patterns", pubsub.subscribers(ChannelKind::kPattern).size());
   page.Line("pubsubshard_channels", pubsub.subscribers(ChannelKind::kShard).size());
+  page.Line("tracking_total_keys", engine.tracking().keys());
+  page.Line("tracking_total_items", engine.tracking().items());
+  page.Line("tracking_total_prefixes", engine.tracking().prefixes());
   page.Line("total_error_replies", statistics.errors);
 }
 

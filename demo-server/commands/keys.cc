@@ -41,10 +41,14 @@ void Keys(Call& call) {
 
 void RandomKey(Call& call) {
   Database& database = call.engine().keyspace().database(call.database());
-  while (const Entry* entry = database.RandomEntry([&] { return call.engine().random(); })) {
-    // An expired one is erased by the look, so this ends.
+  // An expired one is erased by the look, so this ends; or it is not, as writes are paused.
+  constexpr int kMostTries = 100;
+  for (int tries = 0;; ++tries) {
+    const Entry* entry = database.RandomEntry([&] { return call.engine().random(); });
+    if (entry == nullptr) break;
     const std::string key(entry->key());
-    if (call.Find(key) != nullptr) return call.reply().Bulk(key);
+    if (call.Find(key) != nullptr || (tries >= kMostTries && !call.engine().may_expire()))
+      return call.reply().Bulk(key);
   }
   call.reply().Null();
 }
@@ -156,12 +160,14 @@ bool ReadFlushOptions(Call& call) {
 void FlushDb(Call& call) {
   if (!ReadFlushOptions(call)) return;
   FlushOne(call, call.database());
+  call.engine().tracking().Flush(&call.session());
   call.reply().Ok();
 }
 
 void FlushAll(Call& call) {
   if (!ReadFlushOptions(call)) return;
   for (int database = 0; database < Keyspace::kDatabases; ++database) FlushOne(call, database);
+  call.engine().tracking().Flush(&call.session());
   call.reply().Ok();
 }
 
@@ -178,6 +184,9 @@ void SwapDb(Call& call) {
   const int a = static_cast<int>(first);
   const int b = static_cast<int>(second);
   if (a != b) {
+    // A key that has expired is no key: it must not be taken for a change.
+    for (const std::string& key : engine.watches().KeysIn(a)) engine.Find(b, key);
+    for (const std::string& key : engine.watches().KeysIn(b)) engine.Find(a, key);
     const Database& data_a = engine.keyspace().database(a);
     const Database& data_b = engine.keyspace().database(b);
     engine.watches().TouchAll(a, data_a, &data_b);

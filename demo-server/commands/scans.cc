@@ -101,7 +101,7 @@ void Scan(Call& call) {
     if (!options.Matches(entry->key())) continue;
     if (options.has_type && !IsWord(options.type, TypeName(entry->value.type()))) continue;
     if (entry->expires_at != kNoExpiry && entry->expires_at <= call.now()) {
-      call.engine().Expire(call.database(), entry);
+      if (call.engine().may_expire()) call.engine().Expire(call.database(), entry);
       continue;
     }
     found.push_back(entry);

@@ -15,14 +15,29 @@ void Lines(Call& call, absl::Span<const std::string_view> lines) {
 }
 
 void Shutdown(Call& call) {
-  if (call.size() > 1 && call.Is(1, "abort")) {
-    return call.reply().Error("ERR No shutdown in progress.");
+  bool save = false;
+  bool no_save = false;
+  bool abort = false;
+  for (size_t i = 1; i < call.size(); ++i) {
+    save = save || call.Is(i, "save");
+    no_save = no_save || call.Is(i, "nosave");
+    abort = abort || call.Is(i, "abort");
+    // Nobody has to be waited for, and nothing can keep it from ending.
+    const bool known = call.Is(i, "save") || call.Is(i, "nosave") || call.Is(i, "abort") ||
+                       call.Is(i, "now") || call.Is(i, "force");
+    if (!known) return call.SyntaxError();
   }
+  if ((save && no_save) || (abort && call.size() > 2)) return call.SyntaxError();
+  if (abort) return call.reply().Error("ERR No shutdown in progress.");
+  if (save) return call.reply().Error("ERR Errors trying to SHUTDOWN. Check logs.");
   call.engine().host().RequestShutdown();
   call.session().close_after_output = true;
 }
 
 void Monitor(Call& call) {
+  if (!call.may_block()) {
+    return call.reply().Error("ERR MONITOR isn't allowed for DENY BLOCKING client");
+  }
   call.session().monitor = true;
   call.reply().Ok();
 }
@@ -76,20 +91,25 @@ void MemoryUsage(Call& call) {
   call.reply().Integer(static_cast<int64_t>(bytes));
 }
 
+void ScriptExists(Call& call) {
+  call.reply().Array(call.size() - 2);
+  for (size_t i = 2; i < call.size(); ++i) call.reply().Integer(0);
+}
+
+void ScriptKill(Call& call) { call.reply().Error("NOTBUSY No scripts in execution right now."); }
+
 void ClusterOff(Call& call) {
   call.reply().Error("ERR This instance has cluster support disabled");
 }
 
-void AclWhoAmI(Call& call) { call.reply().Bulk("default"); }
-
-void DebugSleep(Call& call) {
-  double seconds = 0;
-  if (!call.Double(2, &seconds)) return;
-  // With the lock held: it is the point of the command that nobody is served meanwhile.
-  constexpr double kMost = 60;
-  if (seconds > 0) usleep(static_cast<useconds_t>(std::min(seconds, kMost) * 1e6));
+void ReplicaOf(Call& call) {
+  if (!call.Is(1, "no") || !call.Is(2, "one")) {
+    return call.reply().Error("ERR this server cannot be a replica");
+  }
   call.reply().Ok();
 }
+
+void AclWhoAmI(Call& call) { call.reply().Bulk("default"); }
 
 // ---- LIVEEXEC
 
@@ -129,7 +149,7 @@ void LiveexecHelp(Call& call) {
 
 constexpr Command kCommands[] = {
     {"shutdown", -1, kAdmin | kNoMulti, 0, 0, 0, Group::kServer, Shutdown, "Stop the server"},
-    {"monitor", 1, kAdmin | kNoMulti, 0, 0, 0, Group::kServer, Monitor, "Watch all commands"},
+    {"monitor", 1, kAdmin, 0, 0, 0, Group::kServer, Monitor, "Watch all commands"},
     {"role", 1, kFast, 0, 0, 0, Group::kServer, Role, "Role in replication"},
     {"wait", 3, 0, 0, 0, 0, Group::kGeneric, Wait, "Wait for replicas"},
     {"lastsave", 1, kFast, 0, 0, 0, Group::kServer, LastSave, "Time of the last save"},
@@ -152,10 +172,21 @@ constexpr Command kCommands[] = {
     {"cluster|slots", 2, 0, 0, 0, 0, Group::kServer, ClusterOff, "Cluster slots"},
     {"cluster|shards", 2, 0, 0, 0, 0, Group::kServer, ClusterOff, "Cluster shards"},
     {"cluster|myid", 2, 0, 0, 0, 0, Group::kServer, ClusterOff, "Cluster node"},
+    {"readonly", 1, kFast, 0, 0, 0, Group::kServer, ClusterOff, "Read from a replica"},
+    {"readwrite", 1, kFast, 0, 0, 0, Group::kServer, ClusterOff, "Do not read from a replica"},
+    {"asking", 1, kFast, 0, 0, 0, Group::kServer, ClusterOff, "Follow a redirection"},
+    {"replicaof", 3, kAdmin | kNoMulti, 0, 0, 0, Group::kServer, ReplicaOf, "Replicate another"},
+    {"slaveof", 3, kAdmin | kNoMulti, 0, 0, 0, Group::kServer, ReplicaOf, "Replicate another"},
     {"acl", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Access control"},
     {"acl|whoami", 2, 0, 0, 0, 0, Group::kServer, AclWhoAmI, "User of this connection"},
-    {"debug", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Debugging"},
-    {"debug|sleep", 3, kAdmin, 0, 0, 0, Group::kServer, DebugSleep, "Stop for some seconds"},
+    // There are neither functions nor scripts.
+    {"function", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Functions"},
+    {"function|flush", -2, kWrite, 0, 0, 0, Group::kServer, ReplyOk, "Forget all functions"},
+    {"function|list", -2, 0, 0, 0, 0, Group::kServer, SlowlogGet, "All functions"},
+    {"script", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Scripts"},
+    {"script|flush", -2, 0, 0, 0, 0, Group::kServer, ReplyOk, "Forget all scripts"},
+    {"script|exists", -3, 0, 0, 0, 0, Group::kServer, ScriptExists, "Which scripts are known"},
+    {"script|kill", 2, 0, 0, 0, 0, Group::kServer, ScriptKill, "Stop the script that runs"},
     {"liveexec", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Upgrades of this server"},
     {"liveexec|status", 2, 0, 0, 0, 0, Group::kServer, LiveexecStatus, "The program that serves"},
     {"liveexec|history", 2, 0, 0, 0, 0, Group::kServer, LiveexecHistory, "Upgrades so far"},

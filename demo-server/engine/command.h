@@ -24,6 +24,7 @@ enum CommandFlags : uint32_t {
   kMovableKeys = 1 << 10,  // its keys are told by an argument
   kDenyOom = 1 << 11,
   kEveryone = 1 << 12,  // looks at other clients: all sessions must be known
+  kNoAuth = 1 << 13,    // allowed to a client that has not given the password
 };
 
 enum class Group : uint8_t {

@@ -12,6 +12,12 @@
 
 namespace liveexec::demo {
 
+// Hidden parameters: state of the engine as a whole that crosses like what CONFIG SET has changed,
+// in every version of the state. CONFIG neither shows nor takes names that begin with a dot.
+inline constexpr const char* kActiveExpire = ".active-expire";         // 0: DEBUG SET-ACTIVE-EXPIRE
+inline constexpr const char* kPauseUntilMs = ".pause-until-ms";        // on CLOCK_MONOTONIC
+inline constexpr const char* kPauseWritesOnly = ".pause-writes-only";  // 1: CLIENT PAUSE ... WRITE
+
 class Config {
  public:
   Config();
@@ -21,7 +27,7 @@ class Config {
   // False when there is no such parameter. The name's case does not matter.
   bool Set(std::string_view name, std::string_view value);
   std::string Get(std::string_view name) const;
-  // Those whose names match one of the glob patterns.
+  // Those whose names match one of the glob patterns, hidden ones apart.
   std::vector<std::pair<std::string, std::string>> Matching(
       const std::vector<std::string_view>& patterns) const;
 

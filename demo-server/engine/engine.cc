@@ -26,6 +26,7 @@ Engine::Engine(EngineOptions options, EngineHost* host)
       random_state_(options_.seed | 1) {
   RefreshClock();
   statistics_.started_ms = now_ms_;
+  ApplyConfig();
 }
 
 int64_t Engine::MonotonicMs() { return ClockMs(CLOCK_MONOTONIC); }
@@ -40,22 +41,32 @@ uint64_t Engine::random() {
   return random_state_ * 0x2545F4914F6CDD1Du;
 }
 
-void Engine::Open(Session& session) {
+bool Engine::Open(Session& session) {
   std::lock_guard lock(mutex_);
   RefreshClock();
+  if (ClientCount() > max_clients_) {
+    ++statistics_.rejected;
+    Reply(&session.out, session.protocol).Error("ERR max number of clients reached");
+    session.close_after_output = true;
+    return false;
+  }
   session.id = next_session_id_++;
   session.created_ms = now_ms_;
   session.active_ms = now_ms_;
+  session.authenticated = !needs_password();
   sessions_.emplace(session.id, &session);
   ++statistics_.connections;
+  return true;
 }
 
 void Engine::Close(Session& session) {
   std::lock_guard lock(mutex_);
   if (session.is_blocked()) blocked_.Unblock(session);
   pubsub_.Forget(session);
+  tracking_.Stop(session);
   watches_.Unwatch(session);
   if (session.monitor) --monitors_;
+  EndPostponement(session);
   if (session.pending) std::erase(pending_[static_cast<size_t>(session.loop)], &session);
   sessions_.erase(session.id);
 }
@@ -63,8 +74,9 @@ void Engine::Close(Session& session) {
 bool Engine::MayGoAside(const Session& session) {
   std::lock_guard lock(mutex_);
   return !session.is_blocked() && session.subscriptions() == 0 && !session.monitor &&
-         !session.transaction.open && session.transaction.watched.empty() && session.out.empty() &&
-         !session.closing() && !session.pending && !session.resume_input;
+         !session.tracking.on && !session.transaction.open && session.transaction.watched.empty() &&
+         session.out.empty() && !session.closing() && !session.pending && !session.resume_input &&
+         !session.postponed;
 }
 
 size_t Engine::ClientCount() const {
@@ -77,6 +89,7 @@ void Engine::Adopt(Session& session) {
   next_session_id_ = std::max(next_session_id_, session.id + 1);
   pubsub_.Adopt(session);
   watches_.Adopt(session);
+  if (session.tracking.on) tracking_.Start(session);
   if (session.is_blocked()) blocked_.Adopt(session);
   if (session.monitor) ++monitors_;
   if (!session.out.empty() || session.closing()) Pend(session);
@@ -90,6 +103,7 @@ Engine::Progress Engine::Process(Session& session, std::string_view input, std::
   Progress progress;
   // None can be put aside while the lock is held.
   const bool some_aside = host_ != nullptr && host_->AnyAside();
+  session.parser.set_stranger(!session.authenticated);
   while (!session.is_blocked() && !session.closing()) {
     const auto result = session.parser.Next(input.substr(progress.consumed));
     if (result == RespParser::kIncomplete) {
@@ -106,10 +120,12 @@ Engine::Progress Engine::Process(Session& session, std::string_view input, std::
       progress.needs_everyone = true;
       break;
     }
+    if (pause_until_ms_ != 0 && Postpone(session)) break;
     // The parser's list is stable: nothing is parsed before the command has run.
     Execute(session, session.parser.arguments());
     progress.consumed += session.parser.length();
   }
+  if (!tracking_.empty()) tracking_.SendBroadcasts();
   current_loop_ = -1;
   if (session.closing()) progress.consumed = input.size();
   statistics_.input_bytes += progress.consumed;
@@ -148,8 +164,8 @@ void Engine::ReturnOutput(Session& session, std::string_view output) {
 
 bool Engine::PeerEnded(Session& session) {
   std::lock_guard lock(mutex_);
-  if (!session.is_blocked()) return false;
-  blocked_.Unblock(session);
+  if (!session.is_blocked() && !session.postponed) return false;
+  if (session.is_blocked()) blocked_.Unblock(session);
   session.killed = true;
   return true;
 }
@@ -174,8 +190,10 @@ void Engine::Pend(Session& session) {
 
 void Engine::Kill(Session& session) {
   session.killed = true;
+  EndPostponement(session);
   if (session.is_blocked()) blocked_.Unblock(session);
   pubsub_.Forget(session);
+  tracking_.Stop(session);
   watches_.Unwatch(session);
   Pend(session);
 }
@@ -193,7 +211,7 @@ Entry* Engine::Find(int database, std::string_view key) {
   if (entry == nullptr || entry->expires_at == kNoExpiry || entry->expires_at > now_ms_) {
     return entry;
   }
-  Expire(database, entry);
+  if (may_expire()) Expire(database, entry);
   return nullptr;
 }
 

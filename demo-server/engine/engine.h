@@ -18,6 +18,7 @@
 #ifndef LIVEEXEC_DEMO_SERVER_ENGINE_ENGINE_H_
 #define LIVEEXEC_DEMO_SERVER_ENGINE_ENGINE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -30,8 +31,10 @@
 #include "demo-server/engine/blocked_clients.h"
 #include "demo-server/engine/command_table.h"
 #include "demo-server/engine/config.h"
+#include "demo-server/engine/config_values.h"
 #include "demo-server/engine/pubsub.h"
 #include "demo-server/engine/session.h"
+#include "demo-server/engine/tracking.h"
 #include "demo-server/engine/watches.h"
 #include "demo-server/protocol/reply.h"
 
@@ -70,6 +73,8 @@ struct Statistics {
   uint64_t hits = 0;
   uint64_t misses = 0;
   uint64_t expired = 0;
+  uint64_t evicted = 0;
+  uint64_t rejected = 0;  // connections
   uint64_t errors = 0;
   uint64_t input_bytes = 0;
   uint64_t output_bytes = 0;
@@ -94,8 +99,9 @@ class Engine {
 
   std::mutex& mutex() { return mutex_; }
 
-  // A new connection's session; it gets its id. Locks.
-  void Open(Session& session);
+  // A new connection's session; it gets its id. False when there are too many (maxclients): then it
+  // has an error as its only output, see TakeOutput. Locks.
+  bool Open(Session& session);
   // The connection is gone. Locks.
   void Close(Session& session);
 
@@ -130,6 +136,9 @@ class Engine {
   Output TakeOutput(Session& session, std::string& output);
   // Gives back output that could not be sent now; it goes before what has come since. Locks.
   void ReturnOutput(Session& session, std::string_view output);
+  // Whether the connection is to be closed as its peer does not take what it asks for; `pending`
+  // bytes wait to be sent. Locks only if there are many.
+  bool ExceedsOutputLimit(Session& session, size_t pending);
   // The peer will send no more. A session that waits ends now, so that it is not served in vain:
   // true. Locks.
   bool PeerEnded(Session& session);
@@ -147,6 +156,9 @@ class Engine {
   const Keyspace& keyspace() const { return *keyspace_; }
   PubSub& pubsub() { return pubsub_; }
   Watches& watches() { return watches_; }
+  Tracking& tracking() { return tracking_; }
+  // Whose command runs; null between commands.
+  Session* running() const { return running_; }
   BlockedClients& blocked() { return blocked_; }
   const CommandTable& table() const { return table_; }
   Config& config() { return config_; }
@@ -176,8 +188,27 @@ class Engine {
     ++statistics_.changes;
     keyspace_->database(database).Modified(key);
     if (!watches_.empty()) watches_.Touch(database, key);
+    if (!tracking_.empty()) tracking_.Touch(key, running_);
   }
   void Expire(int database, Entry* entry);
+  // False while writes are paused: then an expired key is not found, but stays.
+  bool may_expire() const { return pause_until_ms_ == 0 || writing_; }
+
+  // ---- CLIENT PAUSE (engine_pause.cc). A client whose command has to wait is "postponed": its
+  // input stays where it is.
+  // Never makes a pause that is under way shorter or milder. `until_ms` on CLOCK_MONOTONIC.
+  void Pause(int64_t until_ms, bool writes_only);
+  void Unpause();
+  size_t postponed() const { return postponed_; }
+  // Whether `password` is the one that clients must give; true if they need not.
+  bool IsPassword(std::string_view password) const {
+    return password_.empty() || password == password_;
+  }
+  bool needs_password() const { return !password_.empty(); }
+  // In bytes, of the heap.
+  static uint64_t UsedMemory();
+  // To be called when parameters of `config` have changed.
+  void ApplyConfig();
 
   // Runs one command, as if `session` had sent it. Used for EXEC too.
   void Run(Session& session, const Command& command, absl::Span<const std::string_view> arguments,
@@ -215,8 +246,20 @@ class Engine {
   void Refuse(Session& session, std::string_view name);
   bool Queue(Session& session, const Command& command, absl::Span<const std::string_view> arguments,
              Reply& reply);
+  void Track(Session& session, const Command& command, absl::Span<const std::string_view> arguments,
+             bool in_transaction);
   void FeedMonitors(const Session& session, absl::Span<const std::string_view> arguments);
   void ServeReady();
+  // Whether the parsed command of `session` is to wait for the end of the pause.
+  bool Postpone(Session& session);
+  void EndPostponement(Session& session);
+  void ApplyLimits();
+  void CloseIdle();
+  // Evicts as maxmemory-policy says. False when there is still too much.
+  bool MakeRoom();
+  bool EvictOne();
+  // False after an error reply: the command may not run as things are.
+  bool MayRun(const Session& session, const Command& command, Reply& reply);
   void ExpireSome();
   void ExpireIn(int database);
 
@@ -231,6 +274,7 @@ class Engine {
   PubSub pubsub_;
   Watches watches_;
   BlockedClients blocked_;
+  Tracking tracking_{*this};
   Config config_;
   Statistics statistics_;
   ProgramState program_;
@@ -243,6 +287,20 @@ class Engine {
   int64_t now_ms_ = 0;
   int current_loop_ = -1;  // whose thread holds the lock, and will look for pending sessions
   int monitors_ = 0;
+  // From config_, which is what crosses.
+  int64_t pause_until_ms_ = 0;  // 0: no pause
+  bool pause_writes_only_ = false;
+  bool active_expire_ = true;
+  Session* running_ = nullptr;
+  bool writing_ = false;  // the command that runs may write
+  size_t postponed_ = 0;
+  std::string password_;
+  size_t max_tracked_keys_ = 0;  // 0: unlimited
+  uint64_t max_memory_ = 0;      // 0: unlimited
+  uint64_t max_clients_ = 0;
+  int64_t idle_timeout_ms_ = 0;
+  OutputLimits output_limits_;
+  std::atomic<int64_t> smallest_output_limit_ = 0;  // any thread
   uint64_t operations_per_second_ = 0;
   uint64_t sampled_commands_ = 0;
   int64_t sampled_ms_ = 0;

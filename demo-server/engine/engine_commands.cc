@@ -6,6 +6,7 @@
 #include <string>
 
 #include "demo-server/engine/call.h"
+#include "demo-server/engine/command_keys.h"
 #include "demo-server/engine/engine.h"
 #include "demo-server/protocol/quote.h"
 
@@ -97,12 +98,21 @@ void Engine::Execute(Session& session, absl::Span<const std::string_view> argume
 }
 
 void Engine::ExecuteOne(Session& session, absl::Span<const std::string_view> arguments) {
+  // What a browser sends, perhaps made to by a page from elsewhere: no command of it may run.
+  if (IsWord(arguments[0], "post") || IsWord(arguments[0], "host:")) {
+    session.killed = true;
+    return;
+  }
+  running_ = &session;
   const ReplyMode mode = session.reply_mode;
   const bool silent = mode == ReplyMode::kOff || mode == ReplyMode::kSkipThis;
   if (silent) discarded_.clear();
   Reply reply(silent ? &discarded_ : &session.out, session.protocol);
   const Command* command = Resolve(arguments, reply);
   if (command == nullptr) {
+    Refuse(session, arguments[0]);
+  } else if (!session.authenticated && (command->flags & kNoAuth) == 0) {
+    reply.Error("NOAUTH Authentication required.");
     Refuse(session, arguments[0]);
   } else if (session.protocol == 2 && session.subscriptions() > 0 &&
              (command->flags & kSubscriber) == 0) {
@@ -112,6 +122,8 @@ void Engine::ExecuteOne(Session& session, absl::Span<const std::string_view> arg
         "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
         "context");
     reply.Error(text);
+    Refuse(session, arguments[0]);
+  } else if (max_memory_ != 0 && !MayRun(session, *command, reply)) {
     Refuse(session, arguments[0]);
   } else if (!Queue(session, *command, arguments, reply)) {
     Run(session, *command, arguments, reply, /*in_transaction=*/false);
@@ -123,6 +135,26 @@ void Engine::ExecuteOne(Session& session, absl::Span<const std::string_view> arg
     session.reply_mode = ReplyMode::kSkipThis;
   }
   if (blocked_.has_ready()) ServeReady();
+  running_ = nullptr;
+  if (session.tracking.on) tracking_.AfterReply(session);
+}
+
+bool Engine::MayRun(const Session& session, const Command& command, Reply& reply) {
+  bool grows = (command.flags & kDenyOom) != 0;
+  if (command.name == "exec") {
+    for (const auto& words : session.transaction.commands) {
+      const Command* queued = table_.Find(words[0]);
+      grows = grows || (queued != nullptr && (queued->flags & kDenyOom) != 0);
+    }
+  }
+  // As it is now, before anything is evicted: also commands that free memory make room.
+  if (MakeRoom() || !grows) return true;
+  std::string text = "OOM command not allowed when used memory > 'maxmemory'.";
+  if (command.name == "exec") {
+    text.insert(0, "EXECABORT Transaction discarded because of: ");
+  }
+  reply.Error(text);
+  return false;
 }
 
 void Engine::Refuse(Session& session, std::string_view name) {
@@ -158,8 +190,23 @@ void Engine::Run(Session& session, const Command& command,
   const bool had_monitor = session.monitor;
   if ((command.flags & kDenyOom) != 0 && !StorageHasRoom()) return reply.Error(kOutOfMemory);
   Call call(*this, session, command, arguments, reply, in_transaction);
+  writing_ = (command.flags & kWrite) != 0;
   command.run(call);
+  writing_ = false;
+  if (session.tracking.on) Track(session, command, arguments, in_transaction);
   monitors_ += static_cast<int>(session.monitor) - static_cast<int>(had_monitor);
+}
+
+void Engine::Track(Session& session, const Command& command,
+                   absl::Span<const std::string_view> arguments, bool in_transaction) {
+  if ((command.flags & kReadOnly) != 0) {
+    tracking_.Remember(session, KeysOf(command, arguments));
+    tracking_.Bound(max_tracked_keys_);
+  }
+  // CLIENT CACHING is about the next command, or the next transaction.
+  if (!session.transaction.open && !in_transaction && !command.name.starts_with("client|")) {
+    session.tracking.hint = CachingHint::kNone;
+  }
 }
 
 void Engine::FeedMonitors(const Session& session, absl::Span<const std::string_view> arguments) {

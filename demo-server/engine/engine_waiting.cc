@@ -48,18 +48,21 @@ int Engine::RunTimers() {
   current_loop_ = 0;
   const int64_t now = MonotonicMs();
   while (Session* session = blocked_.Overdue(now)) Unblock(*session, Unblocking::kTimeout);
-  ExpireSome();
+  if (pause_until_ms_ != 0 && pause_until_ms_ <= now) Unpause();
+  if (pause_until_ms_ == 0 && active_expire_) ExpireSome();
+  if (!tracking_.empty()) tracking_.SendBroadcasts();
   if (now - sampled_ms_ >= 1000) {
     operations_per_second_ = sampled_ms_ == 0 ? 0
                                               : (statistics_.commands - sampled_commands_) * 1000 /
                                                     static_cast<uint64_t>(now - sampled_ms_);
     sampled_commands_ = statistics_.commands;
     sampled_ms_ = now;
+    CloseIdle();
   }
   current_loop_ = -1;
-  const auto next = blocked_.NextDeadline();
-  if (!next.has_value()) return kTickMs;
-  return static_cast<int>(std::clamp<int64_t>(*next - now, 1, kTickMs));
+  int64_t next = blocked_.NextDeadline().value_or(now + kTickMs);
+  if (pause_until_ms_ != 0) next = std::min(next, pause_until_ms_);
+  return static_cast<int>(std::clamp<int64_t>(next - now, 1, kTickMs));
 }
 
 void Engine::ExpireSome() {

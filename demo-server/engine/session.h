@@ -63,6 +63,26 @@ struct Blocked {
 
 enum class ReplyMode : uint8_t { kOn = 0, kOff = 1, kSkipNext = 2, kSkipThis = 3 };
 
+// CLIENT CACHING, about the next command.
+enum class CachingHint : uint8_t { kNone = 0, kYes = 1, kNo = 2 };
+
+// CLIENT TRACKING; see tracking.h.
+struct ClientTracking {
+  bool on = false;
+  bool broadcast = false;
+  bool opt_in = false;
+  bool opt_out = false;
+  bool no_loop = false;
+  bool broken_redirect = false;
+  CachingHint hint = CachingHint::kNone;
+  uint64_t redirect = 0;  // to the client of this number; 0: to itself
+  std::vector<std::string> prefixes;
+  ChannelNames keys;  // that it may have copies of
+  // What its own command has changed; it is told after the reply.
+  std::vector<std::string> untold;
+  bool untold_all = false;
+};
+
 // The connection of a session, as the engine sees it.
 class SessionOwner {
  public:
@@ -87,7 +107,8 @@ struct Session {
   int64_t created_ms = 0;  // Unix time
   int64_t active_ms = 0;   // Unix time of the last command
   const Command* last_command = nullptr;
-  uint64_t commands = 0;  // since it connected
+  uint64_t commands = 0;      // since it connected
+  bool authenticated = true;  // or needs not be
   ReplyMode reply_mode = ReplyMode::kOn;
   bool no_evict = false;
   bool no_touch = false;
@@ -98,14 +119,17 @@ struct Session {
   ChannelNames patterns;
   ChannelNames shard_channels;
   Blocked blocked;
+  ClientTracking tracking;
 
   // Replies and messages that the connection has not been given yet.
   std::string out;
-  bool close_after_output = false;  // QUIT, a protocol error
-  bool killed = false;              // CLIENT KILL: close, output or not
-  bool resume_input = false;        // no longer blocked: what came meanwhile is to be run
-  bool all_are_here = false;        // Engine::AllAreHere, for the next command
-  bool pending = false;             // listed in Engine::pending_
+  bool close_after_output = false;       // QUIT, a protocol error
+  bool killed = false;                   // CLIENT KILL: close, output or not
+  bool resume_input = false;             // no longer blocked: what came meanwhile is to be run
+  bool all_are_here = false;             // Engine::AllAreHere, for the next command
+  bool pending = false;                  // listed in Engine::pending_
+  int64_t over_soft_limit_since_ms = 0;  // on CLOCK_MONOTONIC; 0: it is not
+  bool postponed = false;                // its next command waits for the end of CLIENT PAUSE
 
   bool is_blocked() const { return blocked.operation != BlockingOperation::kNone; }
   bool closing() const { return close_after_output || killed; }

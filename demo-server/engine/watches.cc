@@ -29,6 +29,14 @@ void Watches::Adopt(Session& session) {
   for (const KeyName& name : session.transaction.watched) watchers_[name].push_back(&session);
 }
 
+std::vector<std::string> Watches::KeysIn(int database) const {
+  std::vector<std::string> keys;
+  for (const auto& [name, sessions] : watchers_) {
+    if (name.database == database) keys.push_back(name.key);
+  }
+  return keys;
+}
+
 void Watches::Touch(int database, std::string_view key) {
   if (watchers_.empty()) return;
   auto found = watchers_.find(KeyName{database, std::string(key)});

@@ -5,6 +5,7 @@
 #ifndef LIVEEXEC_DEMO_SERVER_ENGINE_WATCHES_H_
 #define LIVEEXEC_DEMO_SERVER_ENGINE_WATCHES_H_
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,8 @@ class Watches {
   // Indexes what a rehydrated session lists.
   void Adopt(Session& session);
 
+  // The keys of a database that somebody watches.
+  std::vector<std::string> KeysIn(int database) const;
   void Touch(int database, std::string_view key);
   // Touches the keys that exist in `before` or, if given, in `after`: the database is about to be
   // emptied, or replaced by that one.

@@ -55,6 +55,13 @@ void Reply::Double(double value) {
   out_->append("\r\n", 2);
 }
 
+void Reply::BigNumber(std::string_view digits) {
+  if (protocol_ == 2) return Bulk(digits);
+  out_->push_back('(');
+  out_->append(digits);
+  out_->append("\r\n", 2);
+}
+
 void Reply::Verbatim(std::string_view text) {
   if (protocol_ == 2) return Bulk(text);
   Header('=', static_cast<int64_t>(text.size() + 4));

@@ -41,6 +41,8 @@ class Reply {
   void Bulk(std::string_view bytes);
   void BulkInteger(int64_t value);
   void Double(double value);
+  // Decimal digits; a string in RESP2.
+  void BigNumber(std::string_view digits);
   // A text for humans, of type txt.
   void Verbatim(std::string_view text);
 
@@ -50,6 +52,8 @@ class Reply {
   void Array(size_t size) { Header('*', static_cast<int64_t>(size)); }
   void Map(size_t pairs);
   void Set(size_t size) { Header(protocol_ == 2 ? '*' : '~', static_cast<int64_t>(size)); }
+  // RESP3 only: it precedes the reply that it is about.
+  void Attribute(size_t pairs) { Header('|', static_cast<int64_t>(pairs)); }
   void Push(size_t size) { Header(protocol_ == 2 ? '*' : '>', static_cast<int64_t>(size)); }
 
  private:

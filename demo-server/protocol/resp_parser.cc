@@ -10,6 +10,8 @@ namespace liveexec::demo {
 namespace {
 
 constexpr int64_t kMaxArguments = INT32_MAX;
+constexpr int64_t kMaxStrangerArguments = 10;
+constexpr int64_t kMaxStrangerBulk = 16384;
 
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -92,6 +94,9 @@ RespParser::Result RespParser::ReadCount(std::string_view input) {
   if (!ParseInteger(input.substr(1, end - 1), &count) || count > kMaxArguments) {
     return Fail("Protocol error: invalid multibulk length");
   }
+  if (stranger_ && count > kMaxStrangerArguments) {
+    return Fail("Protocol error: unauthenticated multibulk length");
+  }
   position_ = end + 2;
   searched_ = position_;
   if (count <= 0) {
@@ -124,6 +129,9 @@ RespParser::Result RespParser::ReadBulks(std::string_view input) {
       if (!ParseInteger(input.substr(position_ + 1, end - position_ - 1), &size) || size < 0 ||
           size > kMaxBulk) {
         return Fail("Protocol error: invalid bulk length");
+      }
+      if (stranger_ && size > kMaxStrangerBulk) {
+        return Fail("Protocol error: unauthenticated bulk length");
       }
       bulk_ = size;
       position_ = end + 2;

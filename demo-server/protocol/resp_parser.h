@@ -40,6 +40,9 @@ class RespParser {
 
   Result Next(std::string_view input);
 
+  // The client has yet to say who it is: it may send no more than ten arguments of 16 KiB.
+  void set_stranger(bool stranger) { stranger_ = stranger; }
+
   // After kCommand, until the next call: views into the input (or, for an inline command with
   // quotes, into the parser).
   const std::vector<std::string_view>& arguments() const { return arguments_; }
@@ -73,6 +76,7 @@ class RespParser {
   std::vector<std::string> inline_arguments_;  // what the views point to after an inline command
   std::vector<Slice> slices_;                  // the arguments so far
   std::string error_;
+  bool stranger_ = false;
   size_t length_ = 0;
   size_t wanted_ = 1;
   size_t position_ = 0;    // everything before it has been understood

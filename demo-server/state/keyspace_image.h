@@ -51,6 +51,7 @@ class KeyspaceImageOf {
     for (auto parameter : image.getParameters()) {
       engine.config().Set(FromData(parameter.getName()), FromData(parameter.getValue()));
     }
+    engine.ApplyConfig();
     auto databases = image.getDatabases();
     if (databases.size() > Keyspace::kDatabases) {
       return absl::DataLossError("the image has more databases than there can be");

@@ -29,6 +29,7 @@ class SessionImageOf {
     image.setNoEvict(session.no_evict);
     image.setNoTouch(session.no_touch);
     image.setMonitor(session.monitor);
+    image.setAuthenticated(session.authenticated);
     image.setCloseAfterOutput(session.close_after_output);
     image.setKilled(session.killed);
     if (!session.out.empty()) {
@@ -36,6 +37,7 @@ class SessionImageOf {
     }
     WriteTransaction(session.transaction, image);
     WriteSubscriptions(session, image);
+    if (session.tracking.on) WriteTracking(session.tracking, image.initTracking());
     if (session.is_blocked()) WriteBlocked(session.blocked, image.initBlocked());
     WriteAdditions(session, image);
   }
@@ -51,12 +53,14 @@ class SessionImageOf {
     session.no_evict = image.getNoEvict();
     session.no_touch = image.getNoTouch();
     session.monitor = image.getMonitor();
+    session.authenticated = image.getAuthenticated();
     session.close_after_output = image.getCloseAfterOutput();
     session.killed = image.getKilled();
     ReadPieces(image.getOutput(), session.out);
     ReadNames(image.getChannels(), session.channels);
     ReadNames(image.getPatterns(), session.patterns);
     ReadNames(image.getShardChannels(), session.shard_channels);
+    if (image.hasTracking()) ReadTracking(image.getTracking(), session.tracking);
     ReadAdditions(image, engine, session);
     LIVEEXEC_RETURN_IF_ERROR(ReadNumbers(image, session));
     LIVEEXEC_RETURN_IF_ERROR(ReadTransaction(image, session));
@@ -98,6 +102,34 @@ class SessionImageOf {
     if (!session.shard_channels.empty()) {
       WriteList(session.shard_channels, image.initShardChannels(size(session.shard_channels)));
     }
+  }
+
+  template <typename TrackingBuilder>
+  static void WriteTracking(const ClientTracking& tracking, TrackingBuilder image) {
+    image.setBroadcast(tracking.broadcast);
+    image.setOptIn(tracking.opt_in);
+    image.setOptOut(tracking.opt_out);
+    image.setNoLoop(tracking.no_loop);
+    image.setRedirect(tracking.redirect);
+    image.setCaching(static_cast<uint8_t>(tracking.hint));
+    WriteList(tracking.prefixes,
+              image.initPrefixes(static_cast<unsigned>(tracking.prefixes.size())));
+    WriteList(tracking.keys, image.initKeys(static_cast<unsigned>(tracking.keys.size())));
+  }
+
+  template <typename TrackingReader>
+  static void ReadTracking(TrackingReader image, ClientTracking& tracking) {
+    tracking.on = true;
+    tracking.broadcast = image.getBroadcast();
+    tracking.opt_in = image.getOptIn();
+    tracking.opt_out = image.getOptOut();
+    tracking.no_loop = image.getNoLoop();
+    tracking.redirect = image.getRedirect();
+    tracking.hint = image.getCaching() == 1   ? CachingHint::kYes
+                    : image.getCaching() == 2 ? CachingHint::kNo
+                                              : CachingHint::kNone;
+    tracking.prefixes = ReadList(image.getPrefixes());
+    ReadNames(image.getKeys(), tracking.keys);
   }
 
   template <typename BlockedBuilder>

@@ -77,6 +77,27 @@ struct SessionImage {
   patterns @17 :List(Data);
   shardChannels @18 :List(Data);
   blocked @19 :Blocked;
+  # Numbers that later versions had given away when the rest was added.
+  later20 @20 :Int64;
+  later21 @21 :Int64;
+  later22 @22 :Data;
+  later23 @23 :Data;
+  later24 @24 :Data;
+  later25 @25 :UInt64;
+  authenticated @26 :Bool = true;
+  tracking @27 :Tracking;
+}
+
+# Absent: CLIENT TRACKING is off.
+struct Tracking {
+  broadcast @0 :Bool;
+  optIn @1 :Bool;
+  optOut @2 :Bool;
+  noLoop @3 :Bool;
+  redirect @4 :UInt64;         # to the client of this number; 0: to itself
+  prefixes @5 :List(Data);
+  keys @6 :List(Data);         # that the client was told since, not to broadcasting
+  caching @7 :UInt8;           # CachingHint of engine/session.h
 }
 
 # Absent: no MULTI.

@@ -89,6 +89,22 @@ struct SessionImage {
   libraryName @22 :Data;
   libraryVersion @23 :Data;
   lastCommand @24 :Data;
+  # A number that v2 had given away when the rest was added.
+  later25 @25 :UInt64;
+  authenticated @26 :Bool = true;
+  tracking @27 :Tracking;
+}
+
+# Absent: CLIENT TRACKING is off.
+struct Tracking {
+  broadcast @0 :Bool;
+  optIn @1 :Bool;
+  optOut @2 :Bool;
+  noLoop @3 :Bool;
+  redirect @4 :UInt64;         # to the client of this number; 0: to itself
+  prefixes @5 :List(Data);
+  keys @6 :List(Data);         # that the client was told since, not to broadcasting
+  caching @7 :UInt8;           # CachingHint of engine/session.h
 }
 
 # Absent: no MULTI.
