@@ -39,7 +39,6 @@ struct Plan {
   int keep[6];  // ascending: stdio and the three above
   FlightRecord* record;
   volatile int dismissed;  // 1: the upgrade was abandoned
-  bool batch;              // the server itself is a batch process
   char** argv;
   char** envp;
 };
@@ -74,18 +73,8 @@ LIVEEXEC_RAW bool IsOverdue(const FlightRecord& record) {
   return now_ns > start + record.rehydrate_deadline_ns + kGraceNs;
 }
 
-// Whoever wakes up preempts the one that has run, unless it is a batch process. When the custodian
-// is killed, its end (which returns the old program's memory) must not come in the midst of the
-// commit. `from` and `to` are of SCHED_OTHER and SCHED_BATCH; a server of another kind keeps its.
-LIVEEXEC_RAW void Reschedule(int from, int to) {
-  if (RawSyscall(SYS_sched_getscheduler, 0) != from) return;
-  struct sched_param priority = {};
-  RawSyscall(SYS_sched_setscheduler, 0, to, reinterpret_cast<long>(&priority));
-}
-
 LIVEEXEC_RAW int Watch(void* argument) {
   const Plan& plan = *static_cast<const Plan*>(argument);
-  Reschedule(SCHED_OTHER, SCHED_BATCH);
   CloseAllBut(plan.keep);
   while (true) {
     struct pollfd end = {plan.pidfd, POLLIN, 0};
@@ -101,7 +90,6 @@ LIVEEXEC_RAW int Watch(void* argument) {
   }
   // Before the seal there is nothing to start from; from the commit on there is nothing to start.
   if (plan.record->sealed == 1 && plan.record->commit_started == 0 && plan.dismissed == 0) {
-    Reschedule(SCHED_BATCH, plan.batch ? SCHED_BATCH : SCHED_OTHER);
     RawSyscall(SYS_fcntl, plan.channel, F_SETFD, 0);
     RawSyscall(SYS_execveat, plan.old_program, reinterpret_cast<long>(""),
                reinterpret_cast<long>(plan.argv), reinterpret_cast<long>(plan.envp), AT_EMPTY_PATH);
@@ -152,7 +140,6 @@ absl::StatusOr<std::unique_ptr<Custodian>> Custodian::Start(Charge charge) {
   std::copy(std::begin(keep), std::end(keep), std::begin(plan.keep));
   plan.record = kept.record;
   plan.dismissed = 0;
-  plan.batch = sched_getscheduler(0) == SCHED_BATCH;
   plan.argv = memory->argv.data();
   plan.envp = memory->envp.data();
   std::sort(std::begin(plan.keep), std::end(plan.keep));

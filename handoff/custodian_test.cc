@@ -1,6 +1,5 @@
 #include "handoff/custodian.h"
 
-#include <sched.h>
 #include <sys/types.h>
 
 #include <memory>
@@ -51,14 +50,6 @@ TEST_F(CustodianTest, GoesWithTheAttemptAndLeavesNothingBehind) {
   EXPECT_EQ(pid(), 0);
   EXPECT_TRUE(CustodianHasEnded(its_pid)) << "it has been reaped";
   EXPECT_EQ(OpenFiles(), before);
-}
-
-TEST_F(CustodianTest, DoesNotPreemptTheServerWhenItIsWokenToEnd) {
-  ASSERT_EQ(sched_getscheduler(0), SCHED_OTHER);
-  auto custodian = Start();
-  // It says so itself, as soon as it runs.
-  while (sched_getscheduler(pid()) != SCHED_BATCH) ASSERT_FALSE(CustodianHasEnded(pid()));
-  EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
 }
 
 }  // namespace
