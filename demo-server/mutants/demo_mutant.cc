@@ -41,16 +41,27 @@ class MutantFormat final : public StateFormat {
 
   std::string_view version() const override { return good_.version(); }
   bool has_access_statistics() const override { return good_.has_access_statistics(); }
-  void WriteKeyspace(const Engine& engine, Stop stop,
+  using StateFormat::ReadKeyspace;
+  using StateFormat::WriteKeyspace;
+  void WriteKeyspace(const Engine& engine, Stop stop, const KeysAhead* ahead,
                      capnp::AnyPointer::Builder root) const override {
-    good_.WriteKeyspace(engine, stop, root);
+    good_.WriteKeyspace(engine, stop, ahead, root);
   }
+  void WriteKey(const Entry& entry, capnp::AnyPointer::Builder root) const override {
+    good_.WriteKey(entry, root);
+  }
+  absl::Status LoadKey(capnp::AnyPointer::Reader root, Database& database,
+                       const Engine& engine) const override {
+    return good_.LoadKey(root, database, engine);
+  }
+  KeyHead PeekKey(capnp::AnyPointer::Reader root) const override { return good_.PeekKey(root); }
   void WriteSession(const Session& session, capnp::AnyPointer::Builder root) const override {
     good_.WriteSession(session, root);
   }
 
-  absl::Status ReadKeyspace(capnp::AnyPointer::Reader root, Engine& engine) const override {
-    LIVEEXEC_RETURN_IF_ERROR(good_.ReadKeyspace(root, engine));
+  absl::Status ReadKeyspace(capnp::AnyPointer::Reader root, Engine& engine,
+                            KeysAhead* ahead) const override {
+    LIVEEXEC_RETURN_IF_ERROR(good_.ReadKeyspace(root, engine, ahead));
     Database& database = engine.keyspace().database(0);
     // Several, because a key that is written again before it is read was never missed.
     for (const char* key : kRegisters) {
