@@ -26,6 +26,15 @@ bool AnyPending(Engine& engine) {
   return false;
 }
 
+// Whether no database refers to anything that is this program's own.
+bool AtRest(Engine& engine) {
+  for (int i = 0; i < Keyspace::kDatabases; ++i) {
+    const Database& database = engine.keyspace().database(i);
+    if (database.pending() != nullptr || database.watch() != nullptr) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 // Attaches what it reads to the databases.
@@ -111,7 +120,7 @@ absl::Status KeyspaceComponent::Initialize() {
 absl::Status KeyspaceComponent::Export(ExportContext& context) const {
   std::lock_guard lock(engine_.mutex());
   const bool in_memory = memory_.Crosses(context);
-  if (in_memory && AnyPending(engine_)) {
+  if (in_memory && !AtRest(engine_)) {
     return absl::FailedPreconditionError(
         "keys of the upgrade before have not been loaded yet: upgrade again");
   }
