@@ -157,7 +157,7 @@ TEST_P(RandomCopyTest, CarriesWhatRandomCommandsMadeMeanwhile) {
   run(200);
   TestClient(old_).Call("SELECT 0");
   ASSERT_TRUE(copy_->has_copy());
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(Cross());
   LoadAll();
   const Content expected = ContentOf(old_);
   const Content found = ContentOf(new_);
@@ -184,7 +184,7 @@ TEST_F(KeyspaceCopyTest, ASmallKeySpaceIsLeftToTheImage) {
 
 TEST_F(KeyspaceCopyTest, NothingWatchesOnceItIsAbandoned) {
   Fill(100);
-  CopyAll();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
   EXPECT_NE(old_.engine().keyspace().database(0).watch(), nullptr);
   copy_.reset();
   EXPECT_EQ(old_.engine().keyspace().database(0).watch(), nullptr);
@@ -194,10 +194,10 @@ TEST_F(KeyspaceCopyTest, NothingWatchesOnceItIsAbandoned) {
 
 TEST_F(KeyspaceCopyTest, AKeyIsLoadedWhenItIsAskedFor) {
   Fill(1000);
-  CopyAll();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
   client_.Call("SET k7 changed");
   client_.Call("DEL k8");
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(Cross());
   ASSERT_EQ(arrival_->databases(), 1u);
   EXPECT_EQ(pending()->size(), 999u);
   EXPECT_EQ(reader_.Call("GET k5"), "$1\r\nv\r\n");
@@ -209,8 +209,8 @@ TEST_F(KeyspaceCopyTest, AKeyIsLoadedWhenItIsAskedFor) {
 
 TEST_F(KeyspaceCopyTest, WhatWasDeletedAfterwardsIsNotLoadedAgain) {
   Fill(100);
-  CopyAll();
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
+  ASSERT_NO_FATAL_FAILURE(Cross());
   EXPECT_EQ(reader_.Call("DEL k3 k4"), ":2\r\n");
   EXPECT_EQ(reader_.Call("RENAME k5 other"), "+OK\r\n");
   EXPECT_EQ(reader_.Call("MOVE k6 1"), ":1\r\n");
@@ -223,8 +223,8 @@ TEST_F(KeyspaceCopyTest, WhatWasDeletedAfterwardsIsNotLoadedAgain) {
 
 TEST_F(KeyspaceCopyTest, KeysAndRandomKeySeeWhatIsPending) {
   Fill(50);
-  CopyAll();
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
+  ASSERT_NO_FATAL_FAILURE(Cross());
   reader_.Call("GET k1");
   const std::string keys = reader_.Call("KEYS *");
   EXPECT_EQ(keys.substr(0, 5), "*50\r\n");
@@ -256,8 +256,8 @@ TEST_F(KeyspaceCopyTest, AScanThatBeganBeforeSeesEachKeyOnce) {
   std::multiset<std::string> seen;
   std::string cursor = "0";
   for (int i = 0; i < 10; ++i) cursor = ScanStep(client_, cursor, seen);
-  CopyAll();
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
+  ASSERT_NO_FATAL_FAILURE(Cross());
   int steps = 0;
   while (cursor != "0") {
     cursor = ScanStep(reader_, cursor, seen);
@@ -272,8 +272,8 @@ TEST_F(KeyspaceCopyTest, ExpiryGoesOn) {
   client_.Call("SET soon v PX 20");
   client_.Call("SET late v PX 10000000");
   client_.Call("SET never v");
-  CopyAll();
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
+  ASSERT_NO_FATAL_FAILURE(Cross());
   EXPECT_NE(reader_.Call("INFO keyspace").find("keys=3,expires=2"), std::string::npos);
   while (reader_.Call("EXISTS soon") == ":1\r\n") {
   }
@@ -290,15 +290,15 @@ TEST_F(KeyspaceCopyTest, FlushAllWhileItIsCopied) {
   client_.Call("FLUSHALL");
   client_.Call("SET k1 again");
   ASSERT_TRUE(copy_->Step(kForever).ok());
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(Cross());
   LoadAll();
   EXPECT_EQ(reader_.Call("KEYS *"), "*1\r\n$2\r\nk1\r\n");
 }
 
 TEST_F(KeyspaceCopyTest, FlushAllWhileKeysArePending) {
   Fill(100);
-  CopyAll();
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
+  ASSERT_NO_FATAL_FAILURE(Cross());
   EXPECT_EQ(reader_.Call("FLUSHALL"), "+OK\r\n");
   EXPECT_EQ(reader_.Call("DBSIZE"), ":0\r\n");
   EXPECT_EQ(reader_.Call("EXISTS k1"), ":0\r\n");
@@ -307,10 +307,10 @@ TEST_F(KeyspaceCopyTest, FlushAllWhileKeysArePending) {
 
 TEST_F(KeyspaceCopyTest, SwapDbWhileItIsCopiedAndWhileKeysArePending) {
   Fill(100);
-  CopyAll();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
   client_.Call("SWAPDB 0 3");
   client_.Call("SET k1 in-zero");
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(Cross());
   EXPECT_EQ(reader_.Call("DBSIZE"), ":1\r\n");
   EXPECT_EQ(reader_.Call("SWAPDB 3 5"), "+OK\r\n");
   reader_.Call("SELECT 5");
@@ -322,8 +322,8 @@ TEST_F(KeyspaceCopyTest, SwapDbWhileItIsCopiedAndWhileKeysArePending) {
 
 TEST_F(KeyspaceCopyTest, WatchedKeysNoticeSwapAndFlushThoughPending) {
   Fill(10);
-  CopyAll();
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
+  ASSERT_NO_FATAL_FAILURE(Cross());
   reader_.Call("WATCH k1");
   TestClient(new_).Call("FLUSHALL");
   reader_.Call("MULTI");
@@ -333,8 +333,8 @@ TEST_F(KeyspaceCopyTest, WatchedKeysNoticeSwapAndFlushThoughPending) {
 
 TEST_F(KeyspaceCopyTest, ASecondCopyLoadsWhatIsPendingFirst) {
   Fill(500);
-  CopyAll();
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
+  ASSERT_NO_FATAL_FAILURE(Cross());
   KeyspaceCopy second(new_.engine(), format_, 0);
   ASSERT_TRUE(second.Step(kForever).ok());
   EXPECT_EQ(pending()->size(), 0u);
@@ -351,20 +351,20 @@ TEST_F(KeyspaceCopyTest, ARoundThatDoesNotCatchUpEnds) {
     more = *stepped;
     Fill(3000);
   }
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(Cross());
   LoadAll();
   EXPECT_EQ(reader_.Call("DBSIZE"), ":3000\r\n");
 }
 
 TEST_F(KeyspaceCopyTest, ManyChangesAreCopiedBySeveralThreads) {
   Fill(6000);
-  CopyAll();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
   for (int i = 0; i < 5000; ++i) {
     client_.Call((i % 3 == 0 ? "DEL k" : "APPEND k") + std::to_string(i) +
                  (i % 3 == 0 ? "" : " w"));
   }
   for (int i = 0; i < 100; ++i) client_.Call("SET other" + std::to_string(i) + " v PX 100000");
-  Cross();
+  ASSERT_NO_FATAL_FAILURE(Cross());
   EXPECT_EQ(pending()->volatile_size(), 100u);
   LoadAll();
   EXPECT_EQ(ContentOf(new_), ContentOf(old_));
@@ -372,7 +372,7 @@ TEST_F(KeyspaceCopyTest, ManyChangesAreCopiedBySeveralThreads) {
 
 TEST_F(KeyspaceCopyTest, AKindOfValueThatIsNotKnownIsRefusedAtOnce) {
   Fill(10);
-  CopyAll();
+  ASSERT_NO_FATAL_FAILURE(CopyAll());
   ASSERT_TRUE(copy_->Finish().ok());
   capnp::MallocMessageBuilder message;
   auto image = message.initRoot<image::BulkSet>();
