@@ -134,6 +134,17 @@ TEST_P(Compare_, Decides) {
 INSTANTIATE_TEST_SUITE_P(Compatibility, Compare_, testing::ValuesIn(Cases()),
                          [](const auto& test) { return test.param.name; });
 
+TEST(Compare, SaysWhichWayResidentMemoryGoesAndNeverRefusesItsLayout) {
+  ProgramNote running = Server({{"memory", 1, 1}});
+  running.resident_layouts = {{"memory", 7}};
+  EXPECT_THAT(Compare(running, running).notes, ElementsAreArray({HasSubstr("crosses as it is")}));
+  ProgramNote other = running;
+  other.resident_layouts = {{"memory", 8}};
+  EXPECT_TRUE(Compare(running, other).accepted());
+  EXPECT_THAT(Compare(running, other).notes, ElementsAreArray({HasSubstr("read anew")}));
+  EXPECT_TRUE(Compare(running, Server({})).accepted()) << "a program without such memory";
+}
+
 TEST(Compare, AllowsADowngradeWhenTold) {
   ProgramNote candidate = Server();
   candidate.security_epoch = 1;

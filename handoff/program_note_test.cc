@@ -75,6 +75,17 @@ TEST(ParseNote, SkipsKindsAndFieldsOfLaterReleases) {
   EXPECT_THAT(note.components, SizeIs(1));
 }
 
+TEST(ParseNote, ReadsTheHalvesOfAResidentLayout) {
+  ProgramNote note;
+  EXPECT_TRUE(ParseNote("resident\tmemory\t1\t5", note).ok());
+  EXPECT_TRUE(note.HasResidentLayouts("memory"));
+  EXPECT_TRUE(note.ReadsResidentLayout("memory", (uint64_t{1} << 31) + 5));
+  EXPECT_FALSE(note.ReadsResidentLayout("memory", 5));
+  EXPECT_FALSE(ParseNote("resident\tmemory\t1", note).ok());
+  EXPECT_FALSE(ParseNote("resident\tmemory\t2147483648\t5", note).ok());
+  EXPECT_FALSE(ParseNote("resident\t\t1\t5", note).ok());
+}
+
 TEST(ParseNote, KeepsTheHighestSecurityEpoch) {
   ProgramNote note;
   ASSERT_TRUE(ParseNote("epoch\t5", note).ok());
