@@ -7,6 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "handoff/error_code.h"
 #include "handoff/rehearsal_candidate.h"
 
@@ -17,7 +18,10 @@ absl::Status Refusal(std::string_view code, std::string_view what, const std::st
   absl::string_view said = absl::StripAsciiWhitespace(output);
   std::string message = absl::StrCat("the candidate failed its rehearsal: ", std::string(what),
                                      "; correct it before it is tried again");
-  if (!said.empty()) absl::StrAppend(&message, "; it wrote: ", said);
+  // An answer is one sentence, on one line.
+  if (!said.empty()) {
+    absl::StrAppend(&message, "; it wrote: ", absl::StrReplaceAll(said, {{"\n", " "}}));
+  }
   return CodedError(code, absl::StatusCode::kFailedPrecondition, message);
 }
 

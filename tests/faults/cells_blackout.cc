@@ -237,7 +237,7 @@ Seen FdTableFull(FaultRun& run) {
 }
 
 Cell Quiescing(const char* number, const char* name, Seen (*provoke)(FaultRun&)) {
-  return {number, name, "A", "E_QUIESCE", provoke, Proof::kServes, "quiesce=400"};
+  return {number, name, "A", "E_QUIESCE", provoke, Proof::kServes, "quiesce=2000"};
 }
 
 std::vector<Cell> QuiescingCells() {

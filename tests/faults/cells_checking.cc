@@ -152,16 +152,16 @@ Seen AnotherHash(FaultRun& run) {
 
 // Two reads of a slow disk take longer than the deadline.
 Seen SlowDisk(FaultRun& run) {
-  const Tracer tracer(run.pid(), {"-e", "trace=pread64", "-e", "inject=pread64:delay_enter=400000"},
-                      Tracer::kAll);
+  const Tracer tracer(
+      run.pid(), {"-e", "trace=pread64", "-e", "inject=pread64:delay_enter=2500000"}, Tracer::kAll);
   return run.Upgrade(
       ControlUpgrade{.binary = FaultRun::Program("v2"), .sha256 = std::string(64, 'a')});
 }
 
 // The same while its headers and notes are read.
 Seen SlowDiskWithoutHash(FaultRun& run) {
-  const Tracer tracer(run.pid(), {"-e", "trace=pread64", "-e", "inject=pread64:delay_enter=400000"},
-                      Tracer::kAll);
+  const Tracer tracer(
+      run.pid(), {"-e", "trace=pread64", "-e", "inject=pread64:delay_enter=2500000"}, Tracer::kAll);
   return run.Upgrade(FaultRun::Program("v2"));
 }
 
@@ -216,8 +216,8 @@ std::vector<Cell> CheckingCells() {
       {"19", "RefusesANoexecMount", "A", "E_ACCES", MountedNoexec},
       {"20", "RefusesAnotherHash", "A", "E_HASH", AnotherHash},
       {"21", "GivesUpOnASlowDiskWhileReadingNotes", "A", "E_TIMEOUT", SlowDiskWithoutHash,
-       Proof::kServes, "check=500"},
-      {"21", "GivesUpOnASlowDisk", "A", "E_TIMEOUT", SlowDisk, Proof::kServes, "check=500"},
+       Proof::kServes, "check=2000"},
+      {"21", "GivesUpOnASlowDisk", "A", "E_TIMEOUT", SlowDisk, Proof::kServes, "check=2000"},
       {"22", "RefusesAnFdThatCannotCross", "A", "E_FD", CarriesUserfaultfd},
       {"23", "RefusesWhenMemoryIsShort", "A", "E_NOMEM", LittleMemory},
       {"77", "RefusesAnotherApplication", "A", "E_APP", AnotherApplication},

@@ -99,7 +99,7 @@ std::vector<Cell> RehearsingCells() {
                [](FaultRun& r) { return Rehearse(r, "static segv"); }),
       rehearse("SurvivesAnException", "25", [](FaultRun& r) { return Rehearse(r, "main throw"); }),
       {"26", "KillsACandidateThatHangs", "A", "E_REHEARSAL",
-       [](FaultRun& r) { return Rehearse(r, "rehydrate hang"); }, kServes, "rehearsal=400"},
+       [](FaultRun& r) { return Rehearse(r, "rehydrate hang"); }, kServes, "rehearsal=2000"},
       {"27", "RefusesASchemaThatTheNoteRulesOut", "A", "E_SCHEMA",
        [](FaultRun& r) { return r.Upgrade(FaultRun::Program("incompatible")); }},
       {"27", "RefusesASchemaThatTheRehearsalRulesOut", "A", "E_SCHEMA",
