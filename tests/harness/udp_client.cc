@@ -19,6 +19,7 @@ namespace liveexec::harness {
 namespace {
 
 constexpr size_t kLargestDatagram = 65536;
+constexpr int kOverdueTurns = 5;
 
 // "liveexec 17 <position-coded bytes>"
 std::string Numbered(uint64_t number, std::string_view payload) {
@@ -147,7 +148,9 @@ void UdpClient::Watch() {
   loop_.After(absl::Milliseconds(50), [this, alive = std::weak_ptr<bool>(alive_)] {
     if (alive.expired() || complained()) return;
     const int64_t waited = under_way_.empty() ? 0 : NowNs() - under_way_.front().sent_ns;
-    if (waited > absl::ToInt64Nanoseconds(options_.patience))
+    const bool overdue = waited > absl::ToInt64Nanoseconds(options_.patience);
+    overdue_turns_ = overdue ? overdue_turns_ + 1 : 0;
+    if (overdue_turns_ > kOverdueTurns)
       return Lost(under_way_.front(),
                   absl::StrCat("has not come back ", waited / 1'000'000, " ms after it was sent"));
     Watch();

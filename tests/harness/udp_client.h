@@ -70,6 +70,7 @@ class UdpClient final : public Client {
   EventLoop::WatchId watch_ = 0;
   std::deque<Datagram> under_way_;  // in the order of sending
   uint64_t last_number_ = 0;
+  int overdue_turns_ = 0;  // time in which we did not run is nobody's delay
   bool running_ = true;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

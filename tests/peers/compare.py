@@ -132,7 +132,7 @@ def version_of(peer):
         return ""
     said = subprocess.run(command, capture_output=True, text=True)
     found = re.search(r"\d+\.\d+(\.\d+)?", said.stdout + said.stderr)
-    return found.group(0) if found else ""
+    return ("Go " if command[0] == "go" else "") + found.group(0) if found else ""
 
 
 def print_table(found):
@@ -186,7 +186,7 @@ def page(found, options):
         "<p class='dim'>A wait is the longest time between two replies to one busy client around one upgrade. "
         "A client that loses its connection connects again. Requests failed: those under way when a connection "
         f"was lost. Memory is that of all processes of the server. Bytes lost: parts of "
-        "replies that never came, those of lost connections included.</p>{notes}<h1>Seen</h1><ul>{seen}</ul></html>\n")
+        f"replies that never came, those of lost connections included.</p>{notes}<h1>Seen</h1><ul>{seen}</ul></html>\n")
 
 
 def markdown_table(found, titles):
@@ -200,7 +200,8 @@ def markdown_table(found, titles):
 
 
 def wrapped(text):
-    return "\n".join(textwrap.wrap(text, 100, break_on_hyphens=False))
+    indent = "  " if text.startswith("- ") else ""
+    return "\n".join(textwrap.wrap(text, 100, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def document(found, options, command):
@@ -216,10 +217,11 @@ def document(found, options, command):
         f"{options.upgrades} upgrades each, by the server's own means, under {options.clients} busy clients and "
         f"{options.idle} idle connections, besides visitors that come and go and, with the Redis protocol, clients "
         f"of shared keys, subscribers and timers; seed {options.seed}. Measured on {os.cpu_count()} processors, Linux "
-        f"{platform.release()}; the machine's load average was {os.getloadavg()[0]:.1f} at the end.")
+        f"{'.'.join(platform.release().split('.')[:2])}; the machine's load average was {os.getloadavg()[0]:.1f} at the end.")
     return f"""# What clients see of an upgrade, side by side
 
-Made by `{command}`, which measures everything anew; every figure is of that one run.
+Made by `{command}`, which measures everything
+anew; every figure is of that one run.
 
 {wrapped(intro)}
 
@@ -288,7 +290,8 @@ def main():
     (report / "peers.json").write_text(json.dumps({p.name: p.report or p.problem for p in found}, indent=1))
     print(f"page: {report}/peers.html")
     if options.document:
-        command = "./dev peers " + " ".join(sys.argv[1:])
+        own = ("--root=", "--report=")  # where things lie does not change a figure
+        command = " ".join(["./dev peers", *(a for a in sys.argv[1:] if not a.startswith(own))])
         pathlib.Path(options.document).write_text(document(found, options, command))
         print(f"document: {options.document}")
     return 1 if any(p.problem for p in found) else 0

@@ -31,7 +31,7 @@ TortureOptions OptionsFor(const Programs& programs, const Mutant& mutant, uint64
   options.clients = 6;
   options.idle = 8;
   options.upgrades = 3;
-  options.patience_s = 8;
+  options.patience_s = 10;
   options.seed = seed;
   options.keep_log = false;
   return options;

@@ -124,7 +124,6 @@ void Define(CLI::App& app, TortureOptions& o, Raw& raw) {
 absl::Status Complete(TortureOptions& o, const Raw& raw) {
   o.dialogue = kDialogues.at(raw.dialogue);
   if (o.seed == 0) o.seed = FreshSeed();
-  o.program = OwnPath();
   if (o.liveexec == "liveexec") o.liveexec = DefaultLiveexec();
   LIVEEXEC_ASSIGN_OR_RETURN(o.faults, FaultPlan::Parse(o.faults_text));
   if (o.upgrade == "sighup" &&
@@ -154,6 +153,7 @@ absl::Status Complete(TortureOptions& o, const Raw& raw) {
 
 ParsedTorture ParseTorture(int argc, char** argv) {
   ParsedTorture parsed;
+  if (argc > 0) parsed.options.program = argv[0];
   Raw raw;
   CLI::App app(kAbout, "liveexec-torture");
   Define(app, parsed.options, raw);
@@ -186,7 +186,7 @@ std::string CommandLineOf(const TortureOptions& o) {
   add("--done-line", o.done_line, "");
   add("--unix", o.unix_path, "");
   add("--install-as", o.install_as, "");
-  if (o.upgrade == "liveexec") add("--liveexec", o.liveexec, "");
+  add("--liveexec", o.liveexec, DefaultLiveexec());
   if (o.settle_ms != defaults.settle_ms) number("--settle", o.settle_ms);
   add("--control", o.control, defaults.control);
   if (!o.binaries.empty()) add("--binaries", absl::StrJoin(o.binaries, ","), "");

@@ -30,7 +30,8 @@ border-radius:8px;padding:10px 12px}.card b{display:block;font-size:1.25rem}.car
 height:1.4em;font-size:.75rem;color:var(--dim)}.axis span,.over span{position:absolute;
 transform:translateX(-50%);white-space:nowrap}.axis span:first-child{transform:none}
 .axis span:last-child{transform:translateX(-100%)}.over b{color:var(--bad)}.plot span{position:absolute;
-left:4px;transform:translateY(-100%);font-size:.7rem;color:var(--dim);pointer-events:none}
+left:4px;transform:translateY(-100%);font-size:.7rem;line-height:1.2;color:var(--fg);
+background:var(--soft);opacity:.85;padding:0 3px;border-radius:3px;pointer-events:none}
 .grid{stroke:var(--line);stroke-width:1;vector-effect:non-scaling-stroke}
 rect.latency,i.latency{fill:var(--bar);background:var(--bar)}rect.upgrade{fill:var(--band)}rect.blackout{fill:var(--bad);opacity:.12}
 rect.failed{fill:var(--bad);opacity:.3}rect.lost{fill:var(--bad)}
@@ -47,7 +48,8 @@ flex-wrap:wrap;gap:4px 16px;font-size:.8rem;color:var(--dim)}.legend i{display:i
 width:11px;height:11px;border-radius:2px;margin-right:5px}.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.85rem}th,td{text-align:right;padding:4px 10px;
 border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}
-td.bad{color:var(--bad);font-weight:600}td.good{color:var(--good)}
+td.bad{color:var(--bad);font-weight:600}td.to,th.to{text-align:left;white-space:normal;min-width:12em}
+td.good{color:var(--good)}td.good,td.bad{border-color:var(--line)}
 pre{background:var(--soft);padding:10px 12px;border-radius:6px;overflow-x:auto;font-size:.8rem;
 white-space:pre-wrap;overflow-wrap:anywhere}details{border-bottom:1px solid var(--line);padding:6px 0}
 summary{cursor:pointer;overflow-wrap:anywhere}summary b{color:var(--bad)}

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "tests/harness/measure.h"
 #include "tests/harness/torture/html_text.h"
 
@@ -24,18 +27,22 @@ std::string UpgradeTable(const TortureResult& result) {
     std::string to = BaseName(upgrade.binary);
     for (const Struck& struck : upgrade.faults)
       absl::StrAppend(&to, " +", struck.fault, " (", StruckIn(upgrade, struck), ")");
+    const std::vector<std::string> cells = {
+        Ms(upgrade.done_ns - upgrade.asked_ns),
+        Ms(Percentile(upgrade.gaps_ns, 50)),
+        Ms(Percentile(upgrade.gaps_ns, 100)),
+        Ms(Percentile(upgrade.quiet_gaps_ns, 100)),
+        Grouped(static_cast<uint64_t>(upgrade.resident_bytes / 1024)),
+        absl::StrCat(upgrade.fds),
+        absl::StrCat(upgrade.processes)};
     absl::StrAppend(&rows, "<tr><td>", upgrade.number, upgrade.problem.empty() ? "" : " ✘",
-                    "</td><td>", HtmlText(to), "</td><td>", Ms(upgrade.done_ns - upgrade.asked_ns),
-                    "</td><td>", Ms(Percentile(upgrade.gaps_ns, 50)), "</td><td>",
-                    Ms(Percentile(upgrade.gaps_ns, 100)), "</td><td>",
-                    Ms(Percentile(upgrade.quiet_gaps_ns, 100)), "</td><td>",
-                    Grouped(static_cast<uint64_t>(upgrade.resident_bytes / 1024)), "</td><td>",
-                    upgrade.fds, "</td><td>", upgrade.processes, "</td></tr>");
+                    "</td><td>", absl::StrJoin(cells, "</td><td>"), "</td><td class=\"to\">",
+                    HtmlText(to), "</td></tr>");
   }
   return absl::StrCat(
-      "<div class=\"wide\"><table><tr><th>#</th><th>to</th><th>took ms</th><th>wait ms, "
+      "<div class=\"wide\"><table><tr><th>#</th><th>took ms</th><th>wait ms, "
       "median</th><th>worst</th><th>worst, quiet</th><th>memory KiB</th><th>fds</th>"
-      "<th>processes</th></tr>",
+      "<th>processes</th><th class=\"to\">to, and faults</th></tr>",
       rows, "</table></div>");
 }
 

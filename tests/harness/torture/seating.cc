@@ -80,6 +80,11 @@ absl::Status SeatResp(const TortureOptions& options, SharedState& shared, Load& 
     client->ExpectUpTo(shared.last_acknowledged);
     return client;
   };
+  const auto timer = [&shared](EventLoop& loop, std::string name, Random random) {
+    return std::make_unique<TimerClient>(loop, std::move(name), random, [&shared] {
+      return static_cast<uint64_t>(shared.history.operations().size());
+    });
+  };
   const auto publisher = [&shared](EventLoop& loop, std::string name, Random random) {
     return std::make_unique<Publisher>(loop, std::move(name), random, kChannel,
                                        shared.last_published, shared.last_acknowledged);
@@ -96,7 +101,7 @@ absl::Status SeatResp(const TortureOptions& options, SharedState& shared, Load& 
     LIVEEXEC_RETURN_IF_ERROR(
         load.AddSeats(1, Rank::kBusy, absl::StrCat("shared-key client (", i, ")"), shared_key));
   }
-  LIVEEXEC_RETURN_IF_ERROR(load.AddSeats(4, Rank::kOther, "timer client", Makes<TimerClient>()));
+  LIVEEXEC_RETURN_IF_ERROR(load.AddSeats(4, Rank::kOther, "timer client", timer));
   LIVEEXEC_RETURN_IF_ERROR(load.AddSeats(4, Rank::kOther, "subscriber", subscriber));
   LIVEEXEC_RETURN_IF_ERROR(load.AddSeats(1, Rank::kOther, "publisher", publisher));
   LIVEEXEC_RETURN_IF_ERROR(

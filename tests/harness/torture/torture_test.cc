@@ -21,6 +21,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 class Silent final : public TortureObserver {
   void OnStep(const std::string&) override {}
@@ -98,6 +99,7 @@ TEST(TortureTest, TheCommandThatRepeatsARunIsThatRun) {
     const std::string command =
         CommandLineOf(Parse(absl::StrCat("torture --server 'srv {port}' ", arguments)));
     EXPECT_EQ(CommandLineOf(Parse(command)), command);
+    EXPECT_THAT(command, StartsWith("torture --server "));
     EXPECT_THAT(command, HasSubstr(" --seed "));
   }
 }
