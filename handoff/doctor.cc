@@ -82,8 +82,28 @@ class Examination {
       roles[exported.fds[i]] = absl::StrCat(entry.component, "/", entry.role, "/", entry.number);
       carried_.insert(exported.fds[i]);
     }
+    FindSelfPipes();
     for (const OpenFd& one : open_) ExamineFd(one, roles);
     return absl::OkStatus();
+  }
+
+  // Pipes both ends of which are in this process: they wake up its own loops and threads.
+  void FindSelfPipes() {
+    absl::flat_hash_map<uint64_t, int> ends;  // by inode: 1 for the reading one, 2 for the other
+    for (const OpenFd& one : open_) {
+      struct stat status;
+      if (one.kind != FdKind::kPipe || fstat(one.fd, &status) != 0) continue;
+      const int flags = program_.syscalls.Fcntl(one.fd, F_GETFL, 0);
+      if (flags < 0) continue;
+      int& seen = ends[status.st_ino];
+      seen |= (flags & O_ACCMODE) == O_RDONLY ? 1 : 2;
+      if (seen == 3) self_pipes_.insert(status.st_ino);
+    }
+  }
+
+  bool IsSelfPipe(int fd) const {
+    struct stat status;
+    return fstat(fd, &status) == 0 && self_pipes_.contains(status.st_ino);
   }
 
   void ExamineFd(const OpenFd& one, const absl::flat_hash_map<int, std::string>& roles) {
@@ -105,9 +125,10 @@ class Examination {
     } else if (one.kind == FdKind::kEventfd || one.kind == FdKind::kEpoll ||
                one.kind == FdKind::kSignalfd) {
       Add(Weight::kNote, what, "closed by exec: event loops and watchers make theirs anew");
-    } else if (one.kind == FdKind::kPipe) {
-      Add(Weight::kLost, what,
-          "closed by exec: no component carries it (libuv's own, for signals, is made anew)");
+    } else if (one.kind == FdKind::kPipe && IsSelfPipe(one.fd)) {
+      Add(Weight::kNote, what,
+          "closed by exec, with what is in it; both ends are this process's own, as those that "
+          "libuv wakes itself up by and makes anew");
     } else {
       Add(Weight::kLost, what, "closed by exec: no component carries it");
     }
@@ -224,6 +245,7 @@ class Examination {
   Executor* caller_;
   std::vector<OpenFd> open_;
   absl::flat_hash_set<int> carried_;
+  absl::flat_hash_set<uint64_t> self_pipes_;  // inodes
   std::vector<Finding> findings_;
 };
 

@@ -77,9 +77,9 @@ TEST_F(ExporterTest, FdsThatWereLookedAtAheadCostOneSystemCallEach) {
   FaultySyscalls syscalls;
   FdInspector inspector(syscalls);
   Exporter exporter(syscalls, inspector, note_);
-  ASSERT_TRUE(exporter.Export(components_, 1).ok());
+  ASSERT_TRUE(exporter.Export(components_, {}, 1).ok());
   const size_t before = syscalls.calls().size();
-  ASSERT_TRUE(exporter.Export(components_, 1).ok());
+  ASSERT_TRUE(exporter.Export(components_, {}, 1).ok());
   // 104 fds, and one eventfd of a hundred is looked at in full.
   EXPECT_LE(syscalls.calls().size() - before, 104u + 3u);
 }

@@ -227,6 +227,18 @@ TEST_F(CliTest, EndsAPhaseWhenTheNextOneStartsAndShowsItOnce) {
   EXPECT_EQ(count(run.out, "+ sealing: 2.00 ms\n"), 1) << run.out;
 }
 
+TEST_F(CliTest, ShowsWhatFailedBeforeWhatCameAfter) {
+  handlers_.upgrade = [this](ControlServer::ConnectionId id, const ControlUpgrade&) {
+    JournalEntry entry = Entry(Outcome::kAbandoned);
+    entry.phases.push_back({"resuming", 9, 1'000'000});
+    server_->SendResult(id, entry);
+    return absl::OkStatus();
+  };
+  Serve();
+  EXPECT_THAT(Command({"upgrade", "--control", control()}).out,
+              HasSubstr("x sealing: 2.00 ms, E_SEAL\n+ resuming: 1.00 ms\n"));
+}
+
 TEST_F(CliTest, HonoursNoColorAndDumbTerminals) {
   Serve();
   Finished run =

@@ -93,20 +93,24 @@ void ProgressDisplay::FinishCurrent() {
 
 void ProgressDisplay::Complete(const JournalEntry& entry) {
   std::lock_guard<std::mutex> lock(mutex_);
+  bool failure_shown = entry.failed_phase.empty();
+  const auto show_failure = [&](int64_t duration_ns) {
+    if (failure_shown) return;
+    failure_shown = true;
+    PrintLine(Mark::kFailed, Printable(entry.failed_phase), DurationText(duration_ns),
+              Printable(entry.code));
+  };
   for (const PhaseTime& time : entry.phases) {
+    if (time.phase == entry.failed_phase) {
+      show_failure(time.duration_ns);
+      continue;
+    }
     const std::string phase = Printable(time.phase);
-    if (time.phase == entry.failed_phase || !shown_.insert(phase).second) continue;
+    if (!shown_.insert(phase).second) continue;
     if (current_ == phase) current_.clear();
     PrintLine(Mark::kDone, phase, DurationText(time.duration_ns), "");
   }
-  if (!entry.failed_phase.empty()) {
-    int64_t duration_ns = 0;
-    for (const PhaseTime& time : entry.phases) {
-      if (time.phase == entry.failed_phase) duration_ns = time.duration_ns;
-    }
-    PrintLine(Mark::kFailed, Printable(entry.failed_phase), DurationText(duration_ns),
-              Printable(entry.code));
-  }
+  show_failure(0);
   current_.clear();
 }
 

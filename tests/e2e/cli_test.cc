@@ -11,6 +11,7 @@ namespace {
 
 using harness::CommandResult;
 using nlohmann::json;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -52,6 +53,18 @@ TEST_F(CliTest, UpgradeAnswersWithTheWholeJournalEntryAsJson) {
   EXPECT_THAT(phases, ElementsAre("checking", "rehearsing", "guarding", "quiescing", "exporting",
                                   "sealing", "sending", "executing", "receiving", "verifying",
                                   "rehydrating", "self-checking", "committed"));
+}
+
+TEST_F(CliTest, TheDoctorFindsNothingThatAHealthyServerWouldLose) {
+  for (int threads : {1, 4}) {
+    DemoServer& server = Start({.threads = threads});
+    server.UpgradeTo(Version::kV2);
+    const CommandResult result = server.Liveexec("doctor");
+    EXPECT_EQ(result.exit.code, 0) << result.errors;
+    EXPECT_THAT(result.output, AllOf(Not(HasSubstr("LOST")), Not(HasSubstr("REFUSE"))));
+    // libuv's own.
+    EXPECT_THAT(result.output, HasSubstr("both ends are this process's own"));
+  }
 }
 
 TEST_F(CliTest, UpgradeIsSynchronousTheNewProgramServesWhenItReturns) {

@@ -94,17 +94,27 @@ class LargeStateTest : public DemoServerTest {
   std::atomic<uint64_t> changes_{0};
 };
 
-TEST_F(LargeStateTest, NoAcknowledgedWriteIsLostOverUpgradesInARow) {
-  DemoServer& server = Start({.threads = 2});
+// With the keys on the heap, and in resident memory, which crosses between v1 and v2 only.
+class LargeStateInBothHomesTest : public LargeStateTest,
+                                  public testing::WithParamInterface<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(Homes, LargeStateInBothHomesTest, testing::Values("--heap", "--resident"),
+                         [](const auto& test) {
+                           return std::string(test.param) == "--heap" ? "Heap" : "Resident";
+                         });
+
+TEST_P(LargeStateInBothHomesTest, NoAcknowledgedWriteIsLostOverUpgradesInARow) {
+  DemoServer& server = Start({.threads = 2, .arguments = {GetParam()}});
   auto client = server.Client();
   ASSERT_NO_FATAL_FAILURE(Fill(*client));
   auto writing_client = server.Client();
   std::atomic<bool> stop{false};
   std::thread writer([&] { Change(*writing_client, stop); });
-  // The second begins while the first one's keys are still being loaded.
+  // The third begins while the second one's keys are still being loaded, the fourth as well.
   server.UpgradeTo(Version::kV2);
   server.UpgradeTo(Version::kV0);
   server.UpgradeTo(Version::kV1);
+  server.UpgradeTo(Version::kV2);
   const uint64_t seen = changes_;
   while (changes_ < seen + 100 && !HasFatalFailure()) std::this_thread::yield();
   stop = true;
@@ -112,8 +122,8 @@ TEST_F(LargeStateTest, NoAcknowledgedWriteIsLostOverUpgradesInARow) {
   ExpectAll(*client);
 }
 
-TEST_F(LargeStateTest, WhatIsWrittenInTheBlackoutDoesNotGrowWithTheState) {
-  DemoServer& server = Start();
+TEST_P(LargeStateInBothHomesTest, WhatIsWrittenInTheBlackoutDoesNotGrowWithTheState) {
+  DemoServer& server = Start({.arguments = {GetParam()}});
   auto client = server.Client();
   ASSERT_NO_FATAL_FAILURE(Fill(*client));
   const auto answer = UpgradeAnswer(server, BinaryOf(Version::kV1));
@@ -122,8 +132,8 @@ TEST_F(LargeStateTest, WhatIsWrittenInTheBlackoutDoesNotGrowWithTheState) {
   ExpectAll(*client);
 }
 
-TEST_F(LargeStateTest, ARolledBackUpgradeLosesNothing) {
-  DemoServer& server = Start();
+TEST_P(LargeStateInBothHomesTest, ARolledBackUpgradeLosesNothing) {
+  DemoServer& server = Start({.arguments = {GetParam()}});
   auto client = server.Client();
   ASSERT_NO_FATAL_FAILURE(Fill(*client));
   const std::string bad = server.process().File("segv-upgrade");
@@ -141,7 +151,7 @@ TEST_F(LargeStateTest, ARolledBackUpgradeLosesNothing) {
 }
 
 TEST_F(LargeStateTest, ACopyForWhichThereIsNoRoomIsAbandonedAndHurtsNobody) {
-  DemoServer& server = Start();
+  DemoServer& server = Start({.arguments = {"--heap"}});
   auto client = server.Client();
   ASSERT_NO_FATAL_FAILURE(Fill(*client));
   const pid_t pid = server.process().pid();
