@@ -69,7 +69,7 @@ TEST(ParseNote, AcceptsWellFormedText) {
 
 TEST(ParseNote, SkipsKindsAndFieldsOfLaterReleases) {
   ProgramNote note;
-  EXPECT_TRUE(ParseNote("resident\theap\t77", note).ok());
+  EXPECT_TRUE(ParseNote("futuristic\theap\t77", note).ok());
   EXPECT_TRUE(ParseNote("", note).ok());
   EXPECT_TRUE(ParseNote("component\ta\t2\t1\tlater", note).ok());
   EXPECT_THAT(note.components, SizeIs(1));

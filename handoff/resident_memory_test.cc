@@ -214,7 +214,7 @@ TEST(ResidentMemory, ARehearsalFindsThatItFitsAndHasNoHeap) {
   ASSERT_TRUE(handover.Export(*memory).ok());
   ASSERT_EQ(handover.context().fds().size(), 1u);
   EXPECT_TRUE(handover.context().fds()[0].lend);
-  EXPECT_TRUE(memory->MayCross());
+  EXPECT_TRUE(memory->CrossesTo(handover.context().successor()));
   memory = NewMemory();
   ASSERT_TRUE(handover.Rehydrate(*memory, /*rehearsal=*/true).ok());
   EXPECT_FALSE(memory->arrived());
