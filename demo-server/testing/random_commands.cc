@@ -100,6 +100,8 @@ constexpr std::string_view kTemplates[] = {
     "sort L ALPHA STORE L",
     "sort E ALPHA STORE L",
     "swapdb D D",
+    "debug populate p S p",
+    "function flush",
 };
 // Seldom.
 constexpr std::string_view kEmptying[] = {"flushdb", "flushall"};
@@ -111,12 +113,19 @@ std::vector<std::string> Words(std::string_view text) {
   return words;
 }
 
+// As in the table of commands: a subcommand's name has that of its container.
+std::string NameOf(std::string_view text) {
+  const std::vector<std::string> words = Words(text);
+  const bool container = words[0] == "debug" || words[0] == "function";
+  return container ? words[0] + "|" + words[1] : words[0];
+}
+
 }  // namespace
 
 std::vector<std::string> RandomCommands::Names() {
   std::vector<std::string> names;
-  for (std::string_view text : kTemplates) names.push_back(Words(text)[0]);
-  for (std::string_view text : kEmptying) names.push_back(Words(text)[0]);
+  for (std::string_view text : kTemplates) names.push_back(NameOf(text));
+  for (std::string_view text : kEmptying) names.push_back(NameOf(text));
   return names;
 }
 
