@@ -43,7 +43,7 @@ constexpr char kReadyLine[] =
 constexpr char kPatientVictim[] =
     "check=40000,rehearsal=40000,quiesce=40000,budget=40000,rehydrate=40000";
 
-constexpr char kPathOnly[] = " flags 010000000";  // O_PATH
+constexpr char kPathOnly[] = " held by its path";  // O_PATH
 
 void Check(const absl::Status& status, const char* what) {
   if (!status.ok()) throw std::runtime_error(absl::StrCat(what, ": ", status.ToString()));
