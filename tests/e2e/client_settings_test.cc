@@ -12,32 +12,34 @@ using ::testing::HasSubstr;
 
 class ClientSettingsTest : public DemoServerTest, public ::testing::WithParamInterface<int> {
  protected:
-  DemoServer& server_ = Start({.threads = GetParam()});
+  DemoServer& Start() { return DemoServerTest::Start({.threads = GetParam()}); }
 };
 
 TEST_P(ClientSettingsTest, AReaderIsToldOfAChangeThatComesAfterUpgrades) {
-  auto reader = server_.Client();
-  auto broadcast = server_.Client();
-  auto writer = server_.Client();
+  DemoServer& server = Start();
+  auto reader = server.Client();
+  auto broadcast = server.Client();
+  auto writer = server.Client();
   EXPECT_THAT(reader->Call({"HELLO", "3"}), HasSubstr("proto, 3"));
   EXPECT_EQ(reader->Call({"CLIENT", "TRACKING", "ON"}), "OK");
   EXPECT_EQ(reader->Call({"GET", "key"}), "(nil)");
   EXPECT_THAT(broadcast->Call({"HELLO", "3"}), HasSubstr("proto, 3"));
   EXPECT_EQ(broadcast->Call({"CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "k"}), "OK");
-  server_.Upgrade(6);  // through every version
+  server.Upgrade(6);  // through every version
   EXPECT_EQ(writer->Call({"SET", "key", "value"}), "OK");
   EXPECT_EQ(reader->Receive(), "push[invalidate, [key]]");
   EXPECT_EQ(broadcast->Receive(), "push[invalidate, [key]]");
 }
 
 TEST_P(ClientSettingsTest, APauseGoesOnAndItsEndReachesWhoWaits) {
-  auto pauser = server_.Client();
-  auto waiting = server_.Client();
+  DemoServer& server = Start();
+  auto pauser = server.Client();
+  auto waiting = server.Client();
   EXPECT_EQ(pauser->Call({"CLIENT", "PAUSE", "100000000", "WRITE"}), "OK");
   ASSERT_THAT(waiting->Send({"SET", "key", "value"}), IsOk());
   while (pauser->Call({"INFO", "clients"}).find("blocked_clients:1") == std::string::npos) {
   }
-  server_.Upgrade(3);
+  server.Upgrade(3);
   EXPECT_TRUE(waiting->Silent());
   EXPECT_EQ(pauser->Call({"GET", "key"}), "(nil)");
   EXPECT_EQ(pauser->Call({"CLIENT", "UNPAUSE"}), "OK");
@@ -45,24 +47,27 @@ TEST_P(ClientSettingsTest, APauseGoesOnAndItsEndReachesWhoWaits) {
 }
 
 TEST_P(ClientSettingsTest, AStrangerStaysAStrangerAndAFriendAFriend) {
-  auto friendly = server_.Client();
+  DemoServer& server = Start();
+  auto friendly = server.Client();
   EXPECT_EQ(friendly->Call({"CONFIG", "SET", "requirepass", "secret"}), "OK");
-  auto stranger = server_.Client();
+  auto stranger = server.Client();
   EXPECT_THAT(stranger->Call({"PING"}), HasSubstr("NOAUTH"));
-  server_.Upgrade(3);
+  server.Upgrade(3);
   EXPECT_EQ(friendly->Call({"PING"}), "PONG");
   EXPECT_THAT(stranger->Call({"PING"}), HasSubstr("NOAUTH"));
   EXPECT_EQ(stranger->Call({"AUTH", "secret"}), "OK");
-  server_.Upgrade();
+  server.Upgrade();
   EXPECT_EQ(stranger->Call({"PING"}), "PONG");
+  EXPECT_EQ(friendly->Call({"CONFIG", "SET", "requirepass", ""}), "OK");
 }
 
 TEST_P(ClientSettingsTest, AReaderThatNeverReadsIsBoundedByTheLimitAfterAnUpgradeToo) {
-  auto client = server_.Client();
+  DemoServer& server = Start();
+  auto client = server.Client();
   EXPECT_EQ(client->Call({"CONFIG", "SET", "client-output-buffer-limit", "normal 8mb 0 0"}), "OK");
   EXPECT_EQ(client->Call({"SETRANGE", "large", absl::StrCat((1 << 20) - 1), "x"}), "1048576");
-  server_.Upgrade();
-  auto never_reads = server_.Client();
+  server.Upgrade();
+  auto never_reads = server.Client();
   EXPECT_EQ(never_reads->Call({"CLIENT", "SETNAME", "never_reads"}), "OK");
   // The kernel's buffers take some of it.
   for (int i = 0; i < 64; ++i) {
