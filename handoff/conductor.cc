@@ -49,29 +49,27 @@ void Conductor::Stop() {
   }
   eventfd_write(wake_.get(), 1);
   if (thread_.joinable()) JoinThread();
-  if (guest_) LeaveHost();
+  if (is_guest_) LeaveHost();
 }
 
 // ---- As the host's guest
 
 // False when the host cannot watch an fd, or none are left.
 bool Conductor::BecomeGuest() {
-  guest_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
-  guest_timer_ = UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (guest_ && guest_timer_ && options_.host->Watch(guest_.get(), [this] { OnWatched(); })) {
-    WatchAll();
-    return true;
+  // Made once: where no fds are left after an upgrade, it comes home all the same.
+  if (!guest_) guest_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  if (!guest_timer_) {
+    guest_timer_ = UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   }
-  guest_.reset();
-  guest_timer_.reset();
-  return false;
+  is_guest_ = guest_ && guest_timer_ && options_.host->Watch(guest_.get(), [this] { OnWatched(); });
+  if (is_guest_) WatchAll();
+  return is_guest_;
 }
 
 void Conductor::LeaveHost() {
   options_.host->Unwatch();
-  watched_.clear();
-  guest_.reset();
-  guest_timer_.reset();
+  UnwatchAll();
+  is_guest_ = false;
 }
 
 void Conductor::OnWatched() {

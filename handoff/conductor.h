@@ -124,12 +124,13 @@ class Conductor : public Executor {
   std::vector<Timer> timers_;  // a handful at most
   uint64_t next_timer_ = 1;
 
-  // While it is a guest: an epoll fd over all that Turn would poll for, and a timer. It only wakes
+  // For when it is a guest: an epoll fd over all that Turn would poll for, and a timer. It only wakes
   // the host, which watches it; what has happened is found by Turn.
   UniqueFd guest_;
   UniqueFd guest_timer_;
   std::vector<int> watched_;
   bool may_be_guest_ = false;
+  bool is_guest_ = false;
   std::shared_ptr<bool> exists_ = std::make_shared<bool>(true);  // for a task on the host
 
   std::mutex mutex_;
