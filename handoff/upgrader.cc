@@ -243,10 +243,10 @@ absl::Status UpgraderImpl::StartFresh() {
 absl::Status UpgraderImpl::StartConductor() {
   // A guest answers when its host's loop turns. In a process that has several threads all the same
   // that price would buy nothing.
-  const bool single_threaded = program_.parking.size() == 0;
+  const bool may_be_guest = program_.parking.size() == 0 && !program_.options.own_thread;
   Conductor::Options options{.control = control_.get(),
                              .upgrade_signal = program_.options.upgrade_signal,
-                             .host = single_threaded ? &program_.main : nullptr,
+                             .host = may_be_guest ? &program_.main : nullptr,
                              .parking = &program_.parking};
   options.on_signal = [this] {
     auto attempt = std::make_unique<Attempt>();

@@ -74,6 +74,12 @@ struct UpgraderOptions {
   bool rehearse = true;
   bool custodian = true;
 
+  // Keep a thread of the framework's own also while nothing is upgraded. Without it, in a server of
+  // one thread, requests are taken up when the main loop turns: a callback that blocks delays them,
+  // and the upgrade's deadlines begin then. It costs each of libc's reads, writes and waits some 50
+  // instructions (DESIGN.md, section 4). Servers of several threads have it in any case.
+  bool own_thread = false;
+
   // Under a supervisor that gave us a NOTIFY_SOCKET (systemd): tell it READY=1 when Start has
   // succeeded, RELOADING=1 and READY=1 around each upgrade, and a STATUS. An application that sends
   // its own READY=1 later says false. A resurrection says MAINPID in any case.

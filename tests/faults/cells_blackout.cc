@@ -65,6 +65,15 @@ Seen LoopIsStuck(FaultRun& run) {
   return seen;
 }
 
+// The same, but it returns: an upgrade that was asked for meanwhile is not forgotten.
+Seen LoopTurnsAgain(FaultRun& run) {
+  run.Side("block");
+  run.AwaitStop();
+  run.BeginUpgrade(FaultRun::Program("v2"));
+  run.Go();
+  return run.AwaitUpgrade();
+}
+
 // SIGTERM in the blackout: the old program ends as it was asked to.
 Seen TerminatedWhileExporting(FaultRun& run) {
   run.SetPlan("v1 * export stop");
@@ -244,7 +253,9 @@ std::vector<Cell> QuiescingCells() {
   return {
       {"37", "ResumesWhenAComponentDoesNotQuiesce", "A", "E_QUIESCE",
        [](FaultRun& r) { return WithPlan(r, "v1 * quiesce error"); }},
-      Quiescing("37", "ResumesWhenALoopIsStuck", LoopIsStuck),
+      {"37", "ResumesWhenALoopIsStuck", "A", "E_QUIESCE", LoopIsStuck, Proof::kServes,
+       "quiesce=2000,thread=1"},
+      {"37", "TakesARequestUpWhenAStuckLoopTurns", "B", "", LoopTurnsAgain},
       Quiescing("38", "ResumesWhenTheThreadPoolIsStuck", PoolIsStuck),
       {"39", "StopsCleanlyAtSigtermInTheBlackout", "A", "E_CANCELLED", TerminatedWhileExporting,
        Proof::kStopped},

@@ -5,8 +5,8 @@
 // An echo server on TCP (its port is in the line that it writes when it serves), with a side port
 // DIR/side, a control socket DIR/run/control, a locked file DIR/data, and a child. Options:
 // threads, pad (bytes of state), rehearse, custodian, store (listeners and journal in the
-// supervisor's fd store), and in milliseconds check, rehearsal,
-// quiesce, budget, rehydrate.
+// supervisor's fd store), thread (the framework's own, at all times), and in milliseconds check,
+// rehearsal, quiesce, budget, rehydrate.
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -54,7 +54,8 @@ __attribute__((constructor)) void BeforeMain(int argc, char** argv, char**) {
 using Options = std::map<std::string, int64_t>;
 
 Options ParseOptions(const char* text) {
-  Options options = {{"threads", 1}, {"rehearse", 1}, {"custodian", 1}, {"store", 0}};
+  Options options = {
+      {"threads", 1}, {"rehearse", 1}, {"custodian", 1}, {"store", 0}, {"thread", 0}};
   for (const absl::string_view item : absl::StrSplit(text, ',', absl::SkipEmpty())) {
     const std::pair<std::string, std::string> pair = absl::StrSplit(item, '=');
     int64_t value = 0;
@@ -78,6 +79,7 @@ UpgraderOptions ToUpgraderOptions(const Options& options) {
   set("rehydrate", result.rehydrate_deadline);
   result.rehearse = options.at("rehearse") != 0;
   result.custodian = options.at("custodian") != 0;
+  result.own_thread = options.at("thread") != 0;
   result.keep_journal = options.at("store") != 0;
   return result;
 }
