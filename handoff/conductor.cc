@@ -33,12 +33,24 @@ absl::StatusOr<std::unique_ptr<Conductor>> Conductor::Create(Options options) {
     conductor->signal_ = UniqueFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!conductor->signal_) return ErrnoError(errno, "signalfd");
   }
+  if (conductor->options_.host == nullptr) return conductor;
+  // Made once: where no fds are left after an upgrade, it comes home all the same.
+  conductor->guest_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  conductor->guest_timer_ = UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   return conductor;
 }
 
 absl::Status Conductor::Start() {
   may_be_guest_ = options_.host != nullptr && BecomeGuest();
   return may_be_guest_ ? absl::OkStatus() : StartThread();
+}
+
+std::vector<int> Conductor::OwnFds() const {
+  std::vector<int> fds;
+  for (const UniqueFd* fd : {&wake_, &signal_, &guest_, &guest_timer_}) {
+    if (*fd) fds.push_back(fd->get());
+  }
+  return fds;
 }
 
 void Conductor::Stop() {
@@ -56,11 +68,6 @@ void Conductor::Stop() {
 
 // False when the host cannot watch an fd, or none are left.
 bool Conductor::BecomeGuest() {
-  // Made once: where no fds are left after an upgrade, it comes home all the same.
-  if (!guest_) guest_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
-  if (!guest_timer_) {
-    guest_timer_ = UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  }
   is_guest_ = guest_ && guest_timer_ && options_.host->Watch(guest_.get(), [this] { OnWatched(); });
   if (is_guest_) WatchAll();
   return is_guest_;

@@ -57,6 +57,9 @@ class Conductor : public Executor {
   // Tasks that were not run, or come later, are dropped.
   void Stop();
 
+  // Those that it has made for itself, for as long as it lives.
+  std::vector<int> OwnFds() const;
+
   void Post(absl::AnyInvocable<void() &&> task) override;
 
   // In the conductor. While true, it runs on its own thread, from the end of this turn on; while

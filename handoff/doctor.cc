@@ -139,7 +139,8 @@ class Examination {
 
   // The programs that we keep pinned.
   bool IsFrameworks(int fd) const {
-    return fd == program_.own_image->fd() ||
+    const std::vector<int>& own = program_.own_fds;
+    return fd == program_.own_image->fd() || std::find(own.begin(), own.end(), fd) != own.end() ||
            (program_.previous_image && fd == program_.previous_image->fd());
   }
 

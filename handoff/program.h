@@ -47,6 +47,9 @@ struct Program {
 
   Parking parking;
 
+  // Of the conductor: fds that the framework makes anew in each program.
+  std::vector<int> own_fds;
+
   // Of the upgrade that this program came from. The conductor and the preparing thread look at it.
   std::atomic<pid_t> custodian_to_reap{0};
 

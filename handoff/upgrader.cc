@@ -255,6 +255,7 @@ absl::Status UpgraderImpl::StartConductor() {
     (void)Begin(std::move(attempt));
   };
   LIVEEXEC_ASSIGN_OR_RETURN(conductor_, Conductor::Create(std::move(options)));
+  program_.own_fds = conductor_->OwnFds();
   if (fresh()) {
     supervision_.Started();
   } else {

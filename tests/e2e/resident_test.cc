@@ -26,7 +26,8 @@ constexpr char kExported[] = "resident memory stays behind";
 std::string NotesOf(DemoServer& server) {
   const auto result = server.Liveexec("history", {"--json", "--limit", "1"});
   std::string text;
-  for (const json& note : json::parse(result.output)["history"][0]["notes"]) {
+  const json answer = json::parse(result.output);
+  for (const json& note : answer["history"][0]["notes"]) {
     absl::StrAppend(&text, note.get<std::string>(), "\n");
   }
   return text;
