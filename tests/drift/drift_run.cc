@@ -90,12 +90,12 @@ int64_t Mappings(pid_t pid) {
 }
 
 // The custodian ends in its own time after the commit, and the server has to see that the client
-// which asked for the upgrade has left (a socket without an address). If that never comes, the
-// sample shows it.
+// which asked for the upgrade has left: then the control socket is the only one of its kind. If
+// that never comes, the sample shows it.
 bool HasSettled(const Snapshot& snapshot) {
+  const auto of_unix = [](const harness::FdInfo& fd) { return fd.kind == "unix"; };
   return snapshot.children.empty() &&
-         std::none_of(snapshot.fds.begin(), snapshot.fds.end(),
-                      [](const harness::FdInfo& fd) { return fd.kind == "socket"; });
+         std::count_if(snapshot.fds.begin(), snapshot.fds.end(), of_unix) <= 1;
 }
 
 absl::StatusOr<Sample> TakeSample(pid_t pid, int upgrade) {

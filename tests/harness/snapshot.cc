@@ -173,8 +173,10 @@ void ReadFds(const std::string& proc, pid_t pid, Snapshot& snapshot) {
     if (pid == getpid() && absl::EndsWith(link, "/fd") && absl::StartsWith(link, "/proc/"))
       continue;
     Describe(link, sockets, info);
-    const unsigned long flags = std::strtoul(
-        Field(ReadFile(absl::StrCat(proc, "fdinfo/", name)), "flags").c_str(), nullptr, 8);
+    const std::string flags_field = Field(ReadFile(absl::StrCat(proc, "fdinfo/", name)), "flags");
+    // Closed between the first look and this one.
+    if (flags_field.empty() || ReadLink(absl::StrCat(proc, "fd/", name)) != link) continue;
+    const unsigned long flags = std::strtoul(flags_field.c_str(), nullptr, 8);
     info.close_on_exec = (flags & O_CLOEXEC) != 0;
     info.flags = absl::StrFormat("0%o", flags & ~static_cast<unsigned long>(O_CLOEXEC));
     snapshot.fds.push_back(std::move(info));
