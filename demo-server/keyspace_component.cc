@@ -15,6 +15,7 @@ namespace {
 
 // What the escrow of a database's records is carried as.
 constexpr std::string_view kRole = "keys";
+constexpr size_t kSampleKeys = 32;
 
 int64_t MonotonicNs() { return static_cast<int64_t>(uv_hrtime()); }
 
@@ -135,9 +136,15 @@ absl::Status KeyspaceComponent::Export(ExportContext& context) const {
   } else if (!in_memory && !context.snapshot()) {
     LoadAll();
   }
-  format_.WriteKeyspace(
-      engine_, [&] { return in_memory || context.SliceIsSpent(); }, ahead ? copy_.get() : nullptr,
-      context.InitRoot<capnp::AnyPointer>());
+  // What crosses in memory is not read from an image: a few keys show that it could be.
+  const bool few = context.snapshot() && memory_.CrossesTo(context.successor());
+  size_t asked = 0;
+  const auto stop = [&] {
+    if (few && ++asked > kSampleKeys) context.LeaveOutTheRest();
+    return in_memory || context.sampled() || context.SliceIsSpent();
+  };
+  format_.WriteKeyspace(engine_, stop, ahead ? copy_.get() : nullptr,
+                        context.InitRoot<capnp::AnyPointer>());
   // Of an upgrade before: a rehearsal does without what has not been loaded yet.
   if (context.snapshot() && AnyPending(engine_)) context.LeaveOutTheRest();
   return absl::OkStatus();
