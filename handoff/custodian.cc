@@ -167,12 +167,7 @@ bool CustodianHasEnded(pid_t pid) {
   return result < 0 || info.si_pid == pid;
 }
 
-void DismissCustodian(pid_t pid) {
-  // It wakes up only to end, which returns the old program's memory: not before the first replies.
-  const struct sched_param none = {};
-  sched_setscheduler(pid, SCHED_IDLE, &none);
-  kill(pid, SIGKILL);
-}
+void DismissCustodian(pid_t pid) { kill(pid, SIGKILL); }
 
 bool ReapCustodian(pid_t pid) {
   int status;
