@@ -57,6 +57,24 @@ absl::Status CheckDirectory(int fd, const std::string& directory) {
   return absl::OkStatus();
 }
 
+// Waits while another server holds the lock, which takes the time of a bind. Bounded, as anybody of
+// our own user can hold it for ever.
+absl::Status Lock(int directory_fd, const std::string& directory) {
+  constexpr int kTries = 5000;
+  constexpr useconds_t kPauseUs = 1000;
+  for (int i = 0; i < kTries; ++i) {
+    if (flock(directory_fd, LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      return WithCode(ErrnoError(errno, "cannot lock the control socket's directory " + directory),
+                      "E_UNSAFE");
+    }
+    usleep(kPauseUs);
+  }
+  return CodedError("E_INUSE", absl::StatusCode::kUnavailable,
+                    absl::StrCat("another process keeps the directory of the control socket, ",
+                                 directory, ", locked: end it, or give another directory"));
+}
+
 // The directory, made if it is missing, ours and closed to others, and locked: of two servers that
 // start at once, one would unlink the socket that the other has just bound.
 absl::StatusOr<UniqueFd> LockDirectory(const std::string& directory) {
@@ -70,11 +88,7 @@ absl::StatusOr<UniqueFd> LockDirectory(const std::string& directory) {
                     "E_UNSAFE");
   }
   LIVEEXEC_RETURN_IF_ERROR(CheckDirectory(fd.get(), directory));
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    return CodedError("E_INUSE", absl::StatusCode::kUnavailable,
-                      absl::StrCat("another server is just starting in ", directory,
-                                   ": give each its own control socket"));
-  }
+  LIVEEXEC_RETURN_IF_ERROR(Lock(fd.get(), directory));
   return fd;
 }
 

@@ -20,7 +20,8 @@ class ControlListener {
   // Listens on `path`, 1 to 107 bytes. Its directory is made 0700 if it is missing (its parent must
   // be there), and refused with E_UNSAFE if it is not ours or if others may enter it. A socket that
   // a dead server left is replaced; E_INUSE when a live one answers, or when something else has the
-  // name.
+  // name. Blocks while another process holds the directory's flock, which binding does: at most 5
+  // s, then E_INUSE.
   static absl::StatusOr<ControlListener> Bind(const std::string& path);
 
   // Takes a listening socket over from the program before.

@@ -4,7 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "handoff/control_test_util.h"
@@ -97,6 +100,25 @@ TEST(ControlListener, RefusesANameThatIsNoSocket) {
   UniqueFd file(open(directory.socket().c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
   EXPECT_EQ(CodeOfBinding(directory.socket()), "E_INUSE");
   EXPECT_TRUE(Exists(directory.socket()));
+}
+
+// Servers that are started together share /run/NAME as often as not.
+TEST(ControlListener, WaitsForOthersThatBindInItsDirectory) {
+  TestDirectory directory;
+  constexpr int kServers = 8;
+  std::atomic<int> failed = 0;
+  std::vector<std::thread> servers;
+  for (int i = 0; i < kServers; ++i) {
+    servers.emplace_back([&failed, path = directory.socket() + std::to_string(i)] {
+      for (int round = 0; round < 200; ++round) {
+        auto listener = ControlListener::Bind(path);
+        if (!listener.ok()) ++failed;
+        if (listener.ok()) listener->Unlink();
+      }
+    });
+  }
+  for (std::thread& server : servers) server.join();
+  EXPECT_EQ(failed, 0);
 }
 
 TEST(ControlListener, UnlinksOnlyItsOwnSocket) {

@@ -31,7 +31,7 @@ class BufferPool {
   void GiveBack(char* buffer);
 
  private:
-  static constexpr size_t kKept = 64;
+  static constexpr size_t kKept = 256;
   std::vector<char*> free_;
 };
 

