@@ -1,7 +1,5 @@
 #include "demo-server/keyspace_component.h"
 
-#include <uv.h>
-
 #include <limits>
 #include <mutex>
 #include <utility>
@@ -15,9 +13,9 @@ namespace {
 
 // What the escrow of a database's records is carried as.
 constexpr std::string_view kRole = "keys";
+// What a rehearsal is shown of keys that it will not read, as they cross in memory.
 constexpr size_t kSampleKeys = 32;
-
-int64_t MonotonicNs() { return static_cast<int64_t>(uv_hrtime()); }
+constexpr int64_t kSampleNs = 250000;
 
 bool AnyPending(Engine& engine) {
   for (int i = 0; i < Keyspace::kDatabases; ++i) {
@@ -138,9 +136,10 @@ absl::Status KeyspaceComponent::Export(ExportContext& context) const {
   }
   // What crosses in memory is not read from an image: a few keys show that it could be.
   const bool few = context.snapshot() && memory_.CrossesTo(context.successor());
+  const int64_t end_ns = MonotonicNs() + kSampleNs;
   size_t asked = 0;
   const auto stop = [&] {
-    if (few && ++asked > kSampleKeys) context.LeaveOutTheRest();
+    if (few && (++asked > kSampleKeys || MonotonicNs() > end_ns)) context.LeaveOutTheRest();
     return in_memory || context.sampled() || context.SliceIsSpent();
   };
   format_.WriteKeyspace(engine_, stop, ahead ? copy_.get() : nullptr,

@@ -22,12 +22,6 @@ constexpr size_t kManyChanges = 2048;
 constexpr size_t kMostThreads = 8;
 constexpr int kHashShift = 16;  // from a hash to a cursor: Dict::Scan
 
-int64_t MonotonicNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
-
 // About how many bytes the elements of a table take, judged by its first one.
 template <typename Node>
 size_t SizeOfNodes(const Dict<Node>& table) {
@@ -59,6 +53,12 @@ size_t SizeOf(const Entry& entry) {
 }
 
 }  // namespace
+
+int64_t MonotonicNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 // ---- DatabaseCopy
 

@@ -122,7 +122,9 @@ class KeyspaceImageOf {
   }
 
  private:
-  static constexpr size_t kChunkKeys = 1 << 16;
+  // A list has memory for all of its elements from the start, and one that is cut short is zeroed:
+  // so lists are small, as a rehearsal's sample ends in the first of them.
+  static constexpr size_t kChunkKeys = 256;
 
   static void WriteStatistics(const Engine& engine, typename Image::Builder image) {
     const Statistics& statistics = engine.statistics();
