@@ -24,6 +24,16 @@
 
 namespace liveexec {
 
+// What the upgrade needs and what there is, as far as it is known yet: budgets.h.
+struct Needs {
+  size_t fds = 0;
+  uint64_t fds_allowed = 0;
+  uint64_t memory = 0;  // bytes; 0: nothing was rehearsed
+  uint64_t memory_available = 0;
+  size_t messages = 0;  // of the fd channel
+  size_t messages_allowed = 0;
+};
+
 struct Attempt {
   UpgradeRequest request;
   Upgrader::Done done;
@@ -39,6 +49,7 @@ struct Attempt {
   bool portable_only = false;              // Checking, Rehearsing: resident memory stays behind
   std::vector<OpenFd> open_fds;            // Checking, and again when precopying is over
   std::unique_ptr<FdInspector> inspector;  // Checking; has seen open_fds
+  Needs needs;                             // Checking, Rehearsing, Guarding
   ImageStamp stamp;                        // Guarding
   FdChannelEnds channel;                   // Guarding
   FlightRecorder recorder;                 // Guarding

@@ -107,7 +107,7 @@ class ExportContext {
   bool SliceIsSpent();
 
   // For components that leave records out of a snapshot for another reason: the rehearsal says so.
-  void LeaveOutTheRest() { slice_spent_ = true; }
+  void LeaveOutTheRest() { slice_spent_ = left_out_ = true; }
 
   // True when this is a snapshot for a rehearsal.
   bool snapshot() const { return slice_end_ns_ != 0; }
@@ -121,6 +121,7 @@ class ExportContext {
   void set_successor(const Successor& successor) { successor_ = successor; }
   // True when a component left records out.
   bool sampled() const { return slice_spent_; }
+  bool left_out() const { return left_out_; }  // by its own choice
   bool omitted() const { return omitted_; }
   const std::vector<std::string>& notes() const { return notes_; }
 
@@ -128,6 +129,7 @@ class ExportContext {
   int64_t slice_end_ns_ = 0;
   uint32_t slice_asked_ = 0;
   bool slice_spent_ = false;
+  bool left_out_ = false;
   bool omitted_ = false;
   Successor successor_;
   std::vector<std::string> notes_;

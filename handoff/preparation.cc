@@ -55,6 +55,8 @@ absl::Status Guard(Program& program, Attempt& attempt) {
   LIVEEXEC_RETURN_IF_ERROR(Precopy(program, attempt));
   LIVEEXEC_RETURN_IF_ERROR(LookAtOpenFds(program, attempt));
   LIVEEXEC_ASSIGN_OR_RETURN(attempt.channel, CreateFdChannel(program.syscalls));
+  LIVEEXEC_RETURN_IF_ERROR(CheckChannelBudget(program, attempt));
+  attempt.entry.notes.push_back(DescribeNeeds(attempt.needs));
   LIVEEXEC_ASSIGN_OR_RETURN(attempt.recorder, FlightRecorder::Create(program.syscalls));
   attempt.recorder.record()->rehydrate_deadline_ns =
       absl::ToInt64Nanoseconds(program.options.rehydrate_deadline);

@@ -40,9 +40,10 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
   for (std::string& note : exported.notes) attempt.entry.notes.push_back(std::move(note));
   for (const Exported::Part& part : exported.parts) {
     if (!part.context->sampled()) continue;
-    attempt.entry.notes.push_back(absl::StrCat("only a part of component ", part.name,
-                                               " was rehearsed: the whole of it ",
-                                               "takes longer to export than rehearsal_slice"));
+    attempt.entry.notes.push_back(absl::StrCat(
+        "only a part of component ", part.name, " was rehearsed: ",
+        part.context->left_out() ? "it chose to show no more"
+                                 : "the whole of it takes longer to export than rehearsal_slice"));
   }
   int64_t snapshot_ns = MonotonicNs() - snapshot_start_ns;
   LIVEEXEC_RETURN_IF_ERROR(CheckBlackoutBudget(program, attempt, snapshot_ns));
@@ -54,7 +55,7 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
   Exporter exporter(program.syscalls, *attempt.inspector, program.note);
   LIVEEXEC_ASSIGN_OR_RETURN(Sealed sealed, exporter.Seal(std::move(exported), stamp,
                                                          DescribeForManifest(program, attempt)));
-  LIVEEXEC_RETURN_IF_ERROR(CheckMemoryBudget(sealed.state_bytes));
+  LIVEEXEC_RETURN_IF_ERROR(CheckMemoryBudget(attempt, sealed.state_bytes));
   sealed.fds.clear();  // Never the server's own.
   for (const UniqueFd& fd : sealed.lent) sealed.fds.push_back(fd.get());
   LIVEEXEC_ASSIGN_OR_RETURN(FdChannelEnds channel, CreateFdChannel(program.syscalls));
