@@ -75,20 +75,24 @@ void Info(Call& call) { call.reply().Verbatim(Describe(call.session(), call.now(
 void List(Call& call) {
   std::string text;
   const auto& sessions = call.engine().sessions();
+  // One that was killed is gone, even if the loop that it is on has not closed it yet.
+  const auto show = [&](const Session& session) {
+    if (!session.killed) text += Describe(session, call.now());
+  };
   if (call.size() == 2) {
-    for (const auto& [id, session] : sessions) text += Describe(*session, call.now());
+    for (const auto& [id, session] : sessions) show(*session);
   } else if (call.size() == 4 && call.Is(2, "type")) {
     const auto kind = ReadKind(call, 3);
     if (!kind.has_value()) return;
     for (const auto& [id, session] : sessions) {
-      if (IsOfKind(*session, *kind)) text += Describe(*session, call.now());
+      if (IsOfKind(*session, *kind)) show(*session);
     }
   } else if (call.size() > 3 && call.Is(2, "id")) {
     for (size_t i = 3; i < call.size(); ++i) {
       int64_t id = 0;
       if (!call.Integer(i, &id, "ERR Invalid client ID")) return;
       auto found = sessions.find(static_cast<uint64_t>(id));
-      if (found != sessions.end()) text += Describe(*found->second, call.now());
+      if (found != sessions.end()) show(*found->second);
     }
   } else {
     return call.SyntaxError();

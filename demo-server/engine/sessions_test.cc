@@ -1,6 +1,7 @@
 // What clients see of each other: transactions, subscriptions, waiting, being closed.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "demo-server/testing/engine_harness.h"
@@ -172,6 +173,8 @@ TEST_F(SessionsTest, KillsAnotherClient) {
   alice_.Call("SUBSCRIBE news");
   EXPECT_EQ(bob_.Call("CLIENT KILL ID " + std::to_string(alice_.session.id)), ":1\r\n");
   EXPECT_EQ(bob_.Call("PUBLISH news x"), ":0\r\n");
+  const std::string list = bob_.Call("CLIENT LIST");
+  EXPECT_EQ(std::count(list.begin(), list.end(), '\n'), 3) << "a killed client is in the list";
   EXPECT_EQ(alice_.Receive(), "");
   EXPECT_TRUE(alice_.last.close_now);
   EXPECT_EQ(alice_.Call("PING"), "") << "a killed client is served no more";
