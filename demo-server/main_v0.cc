@@ -10,6 +10,7 @@ LIVEEXEC_RESIDENT_LAYOUT("memory",
                          liveexec::demo::DataLayout(liveexec::demo::kOldDataLayoutVersion));
 LIVEEXEC_COMPONENT("keyspace", 1, 1);
 LIVEEXEC_COMPONENT("clients", 1, 1);
+LIVEEXEC_COMPONENT("signals", 1, 1);
 
 int main(int argc, char** argv) {
   return liveexec::demo::Run(argc, argv, liveexec::demo::StateFormatV0());

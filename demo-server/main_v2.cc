@@ -9,6 +9,7 @@ LIVEEXEC_COMPONENT("memory", 1, 1);
 LIVEEXEC_RESIDENT_LAYOUT("memory", liveexec::demo::DataLayout(liveexec::demo::kDataLayoutVersion));
 LIVEEXEC_COMPONENT("keyspace", 1, 1);
 LIVEEXEC_COMPONENT("clients", 1, 1);
+LIVEEXEC_COMPONENT("signals", 1, 1);
 
 int main(int argc, char** argv) {
   return liveexec::demo::Run(argc, argv, liveexec::demo::StateFormatV2());

@@ -16,6 +16,7 @@
 #include "handoff/upgrader.h"
 #include "handoff/uv/loop_executor.h"
 #include "handoff/uv/loop_threads.h"
+#include "handoff/uv/signal_watchers.h"
 
 namespace liveexec::demo {
 namespace {
@@ -28,30 +29,6 @@ void RaiseFileLimit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// SIGTERM and SIGINT end the server.
-class StopSignals {
- public:
-  StopSignals(uv_loop_t* loop, Server& server) {
-    for (uv_signal_t*& handle : handles_) {
-      handle = new uv_signal_t;
-      uv_signal_init(loop, handle);
-      handle->data = &server;
-    }
-    auto stop = [](uv_signal_t* handle, int) { static_cast<Server*>(handle->data)->Stop(); };
-    uv_signal_start(handles_[0], stop, SIGTERM);
-    uv_signal_start(handles_[1], stop, SIGINT);
-  }
-  ~StopSignals() {
-    for (uv_signal_t* handle : handles_) {
-      uv_close(reinterpret_cast<uv_handle_t*>(handle),
-               [](uv_handle_t* closed) { delete reinterpret_cast<uv_signal_t*>(closed); });
-    }
-  }
-
- private:
-  uv_signal_t* handles_[2];
-};
-
 absl::Status ServeOn(uv_loop_t* loop, const Options& options, const StateFormat& format,
                      Component* addition) {
   uv::LoopExecutor executor(loop);
@@ -61,17 +38,26 @@ absl::Status ServeOn(uv_loop_t* loop, const Options& options, const StateFormat&
   upgrader_options.upgrade_binary = options.upgrade_binary;
   LIVEEXEC_ASSIGN_OR_RETURN(auto upgrader, Upgrader::Create(executor, upgrader_options));
   if (addition != nullptr) LIVEEXEC_RETURN_IF_ERROR(upgrader->Register(*addition));
+  // SIGTERM and SIGINT end the server. Before any thread is started, which inherits their being
+  // blocked; delivered once the server has started, also what came during the upgrade to it.
+  Server* serving = nullptr;
+  uv::SignalWatchers signals("signals", executor);
+  for (int signo : {SIGTERM, SIGINT}) {
+    LIVEEXEC_RETURN_IF_ERROR(signals.Watch(signo, [&serving](const signalfd_siginfo&) {
+      if (serving != nullptr) serving->Stop();
+    }));
+  }
+  LIVEEXEC_RETURN_IF_ERROR(upgrader->Register(signals));
   absl::Status served;
   auto serve = [&](absl::Span<uv::LoopExecutor* const> threads) {
     std::vector<uv::LoopExecutor*> loops = {&executor};
     loops.insert(loops.end(), threads.begin(), threads.end());
     Server server(options, format, *upgrader, std::move(loops));
-    // Before it starts: a stop signal that came during an upgrade is delivered as soon as that is
-    // committed.
-    StopSignals signals(loop, server);
+    serving = &server;
     served = server.Start();
     if (!served.ok()) return;
     uv_run(loop, UV_RUN_DEFAULT);
+    serving = nullptr;
   };
   LIVEEXEC_RETURN_IF_ERROR(uv::WithLoopThreads(*upgrader, options.threads - 1, serve));
   return served;

@@ -28,20 +28,48 @@ std::optional<uint64_t> MachineMemory() {
   return std::nullopt;
 }
 
-// cgroup v2; "max" is no number, and no limit.
+// What the kernel takes back when memory is short: file pages that nobody has used for a while, and
+// its own caches. As the manual of cgroup v2 names them.
+uint64_t Reclaimable(const std::string& directory) {
+  std::ifstream file(directory + "/memory.stat");
+  uint64_t sum = 0, value = 0;
+  for (std::string name; file >> name >> value;) {
+    if (name == "inactive_file" || name == "slab_reclaimable") sum += value;
+  }
+  return sum;
+}
+
+// Of one cgroup; "max" is no number, and no limit.
+std::optional<uint64_t> AvailableIn(const std::string& directory) {
+  const auto limit = ReadNumber(directory + "/memory.max");
+  const auto used = ReadNumber(directory + "/memory.current");
+  if (!limit || !used) return std::nullopt;
+  const uint64_t needed = *used - std::min(*used, Reclaimable(directory));
+  return *limit > needed ? *limit - needed : 0;
+}
+
+// cgroup v2.
 std::optional<uint64_t> CgroupMemory() {
   std::ifstream file("/proc/self/cgroup");
   for (std::string line; std::getline(file, line);) {
-    if (!absl::StartsWith(line, "0::")) continue;
-    std::string directory = absl::StrCat("/sys/fs/cgroup", line.substr(3));
-    auto limit = ReadNumber(directory + "/memory.max");
-    auto used = ReadNumber(directory + "/memory.current");
-    if (limit && used) return *limit > *used ? *limit - *used : 0;
+    if (absl::StartsWith(line, "0::")) return AvailableInCgroup("/sys/fs/cgroup", line.substr(3));
   }
   return std::nullopt;
 }
 
 }  // namespace
+
+std::optional<uint64_t> AvailableInCgroup(const std::string& root, std::string path) {
+  std::optional<uint64_t> least;
+  while (true) {
+    if (const auto available = AvailableIn(root + path)) {
+      least = std::min(least.value_or(*available), *available);
+    }
+    if (path.empty()) return least;
+    const size_t slash = path.rfind('/');
+    path.resize(slash == std::string::npos ? 0 : slash);
+  }
+}
 
 std::optional<uint64_t> AvailableMemory() {
   std::optional<uint64_t> machine = MachineMemory(), cgroup = CgroupMemory();

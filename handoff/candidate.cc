@@ -4,6 +4,8 @@
 #include <time.h>
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -64,8 +66,12 @@ absl::Status CheckHash(Program& program, const PinnedProgram& candidate, std::st
 bool ProgramFailed(const JournalEntry& entry) {
   if (entry.outcome == Outcome::kCommitted) return !entry.code.empty();
   if (entry.outcome == Outcome::kRolledBack || entry.outcome == Outcome::kResurrected) return true;
-  return entry.outcome == Outcome::kAbandoned && entry.failed_phase == "rehearsing" &&
-         entry.code != "E_CANCELLED" && entry.code != "E_QUIESCE";
+  if (entry.outcome != Outcome::kAbandoned || entry.failed_phase != "rehearsing") return false;
+  // What a rehearsal ends with before the candidate has run, or for no fault of its own.
+  constexpr std::string_view kNotItsFault[] = {"E_BLACKOUT", "E_CANCELLED", "E_CHANGED", "E_EXPORT",
+                                               "E_FD",       "E_FDPUSH",    "E_FDS",     "E_MEMORY",
+                                               "E_NOMEM",    "E_QUIESCE",   "E_TXTBSY"};
+  return std::ranges::find(kNotItsFault, entry.code) == std::end(kNotItsFault);
 }
 
 absl::Status CheckDenied(Program& program, const std::string& identity) {

@@ -127,8 +127,8 @@ class Conductor : public Executor {
   std::vector<Timer> timers_;  // a handful at most
   uint64_t next_timer_ = 1;
 
-  // For when it is a guest: an epoll fd over all that Turn would poll for, and a timer. It only wakes
-  // the host, which watches it; what has happened is found by Turn.
+  // For when it is a guest: an epoll fd over all that Turn would poll for, and a timer. It only
+  // wakes the host, which watches it; what has happened is found by Turn.
   UniqueFd guest_;
   UniqueFd guest_timer_;
   std::vector<int> watched_;

@@ -1,5 +1,7 @@
 #include "handoff/crossing.h"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -15,6 +17,28 @@ namespace liveexec {
 namespace {
 
 constexpr size_t kMaxLeftBehind = 64;  // named in the journal
+
+// Blocks the calling thread's signals, but for those that a fault raises. A handler that ran in the
+// blackout would write down what it was told in memory, or in a pipe, that exec destroys; what is
+// pending crosses, or is delivered when the old program goes on. The other threads are parked with
+// theirs blocked.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t set;
+    sigfillset(&set);
+    for (int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP}) {
+      sigdelset(&set, fault);
+    }
+    pthread_sigmask(SIG_BLOCK, &set, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 // The blackout of one attempt.
 class Blackout {
@@ -128,7 +152,14 @@ class Blackout {
 
 std::optional<absl::Status> Cross(Program& program, Attempt& attempt) {
   attempt.blackout_start_ns = MonotonicNs();
-  absl::Status parked = program.parking.Park(Parking::For::kExec, program.options.quiesce_deadline);
+  const SignalsBlocked blocked;
+  // A thread that has just begun something long is not waited for beyond the blackout's budget: it
+  // is tried again when that has ended.
+  const bool budgeted = attempt.request.max_blackout < program.options.quiesce_deadline;
+  absl::Status parked = program.parking.Park(
+      Parking::For::kExec,
+      std::min(attempt.request.max_blackout, program.options.quiesce_deadline));
+  if (budgeted && absl::IsDeadlineExceeded(parked)) return std::nullopt;
   if (parked.ok()) parked = program.parking.RunPosted(program.main);
   if (!parked.ok()) program.parking.Release();
   if (absl::IsUnavailable(parked)) return std::nullopt;

@@ -66,6 +66,8 @@ LIVEEXEC_RAW bool IsOverdue(const FlightRecord& record) {
   int64_t start = record.phase_start_ns[static_cast<int>(Phase::kReceiving)];
   // It may not come so far: the loader can hang.
   if (start == 0) start = record.phase_start_ns[static_cast<int>(Phase::kExecuting)];
+  // The old program, which is at it now, has the same time for itself.
+  if (record.rollback_start_ns != 0) start = record.rollback_start_ns;
   if (start == 0 || record.rehydrate_deadline_ns <= 0) return false;
   struct timespec now;
   RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, reinterpret_cast<long>(&now));

@@ -1,5 +1,7 @@
 #include "handoff/flight_recorder.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,6 +18,7 @@ namespace {
 
 constexpr size_t kPageSize = 4096;
 static_assert(sizeof(FlightRecord) <= kPageSize);
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 template <size_t kSize>
 void CopyText(std::string_view text, char (&to)[kSize]) {
@@ -44,6 +47,10 @@ absl::StatusOr<FlightRecorder> FlightRecorder::Create(Syscalls& syscalls) {
   if (int result = syscalls.Ftruncate(fd.get(), kPageSize); result < 0) {
     return ErrnoError(-result, "size the flight recorder");
   }
+  // A page that could be cut off under whoever looks at it would be their end (SIGBUS).
+  if (int result = syscalls.Fcntl(fd.get(), F_ADD_SEALS, kSeals); result < 0) {
+    return ErrnoError(-result, "seal the flight recorder");
+  }
   LIVEEXEC_ASSIGN_OR_RETURN(FlightRecord * record, MapRecord(syscalls, fd.get()));
   record->magic = FlightRecord::kMagic;
   record->phase = static_cast<uint32_t>(Phase::kExecuting);
@@ -54,6 +61,12 @@ absl::StatusOr<FlightRecorder> FlightRecorder::Adopt(Syscalls& syscalls, UniqueF
   struct stat file;
   if (int result = syscalls.Fstat(fd.get(), &file); result < 0) {
     return ErrnoError(-result, "fstat the flight recorder");
+  }
+  // What is no memory file has none.
+  const int seals = syscalls.Fcntl(fd.get(), F_GET_SEALS, 0);
+  if (seals < 0 && seals != -EINVAL) return ErrnoError(-seals, "read the flight recorder's seals");
+  if (seals < 0 || (seals & kSeals) != kSeals) {
+    return absl::DataLossError("the flight recorder's size is not sealed");
   }
   if (file.st_size != kPageSize) return absl::DataLossError("the flight recorder has a wrong size");
   LIVEEXEC_ASSIGN_OR_RETURN(FlightRecord * record, MapRecord(syscalls, fd.get()));

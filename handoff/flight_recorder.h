@@ -53,6 +53,8 @@ struct FlightRecord {
   uint64_t rehearsal_accepted;          // 1: the candidate rebuilt everything and checked itself
   uint64_t protected_begin;             // addresses: what nobody may write before the commit is
   uint64_t protected_end;               // between them; 0: there is nothing
+  int64_t rollback_start_ns;  // CLOCK_MONOTONIC: when the new program exec'd the old one; 0: it
+                              // did not
 };
 
 // What a record says, copied out and bounded.

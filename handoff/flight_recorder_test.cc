@@ -105,18 +105,33 @@ TEST(FlightRecorder, APageThatIsNotOursIsRefused) {
       {"another magic", 4096, FlightRecord::kMagic + 1},
   };
   for (const Row& row : table) {
-    UniqueFd fd(memfd_create("foreign", MFD_CLOEXEC));
+    UniqueFd fd(memfd_create("foreign", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     ASSERT_EQ(ftruncate(fd.get(), row.size), 0);
     if (row.size > 0) {
       ASSERT_EQ(pwrite(fd.get(), &row.magic, sizeof(row.magic), 0), 8);
     }
+    ASSERT_EQ(fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
     auto recorder = FlightRecorder::Adopt(Kernel(), std::move(fd));
     EXPECT_TRUE(absl::IsDataLoss(recorder.status())) << row.what << ": " << recorder.status();
   }
+  UniqueFd loose(memfd_create("foreign", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  ASSERT_EQ(ftruncate(loose.get(), 4096), 0);
+  ASSERT_EQ(pwrite(loose.get(), &FlightRecord::kMagic, sizeof(FlightRecord::kMagic), 0), 8);
+  EXPECT_TRUE(absl::IsDataLoss(FlightRecorder::Adopt(Kernel(), std::move(loose)).status()))
+      << "one that could still be cut off";
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   UniqueFd writer(ends[1]);
   EXPECT_FALSE(FlightRecorder::Adopt(Kernel(), UniqueFd(ends[0])).ok());
+}
+
+// Whoever holds the fd, a candidate in its rehearsal for one, cannot take the page away from under
+// those who read it.
+TEST(FlightRecorder, KeepsItsSizeWhoeverHoldsIt) {
+  auto recorder = FlightRecorder::Create(Kernel());
+  ASSERT_TRUE(recorder.ok()) << recorder.status();
+  EXPECT_EQ(ftruncate(recorder->fd(), 0), -1);
+  EXPECT_EQ(errno, EPERM);
 }
 
 TEST(FlightReport, SaysWhatHappenedInOneSentence) {
@@ -166,7 +181,7 @@ TEST(FlightRecorder, EveryFailingCallIsAnErrorAndLeaksNothing) {
     EXPECT_EQ(status.ok(), !syscalls.failed());
     EXPECT_TRUE(status.ok() || ErrnoOf(status) == ENOMEM) << status;
   });
-  EXPECT_EQ(count, 5);
+  EXPECT_EQ(count, 7);
   EXPECT_EQ(OpenFiles(), before);
 }
 

@@ -38,11 +38,16 @@ std::vector<std::string> LeftBehind(absl::Span<const OpenFd> open, absl::Span<co
                                     size_t limit) {
   absl::flat_hash_set<int> carried_fds(carried.begin(), carried.end());
   std::vector<std::string> names;
+  size_t more = 0;
   for (const OpenFd& one : open) {
-    if (names.size() == limit) break;
     if (carried_fds.contains(one.fd)) continue;
+    if (names.size() == limit) {
+      ++more;
+      continue;
+    }
     names.push_back(absl::StrCat(one.fd, " ", std::string(FdKindName(one.kind))));
   }
+  if (more > 0) names.push_back(absl::StrCat("and ", more, " more"));
   return names;
 }
 

@@ -20,7 +20,7 @@ struct OpenFd {
 // All of them but stdio, ascending. Errors carry the errno.
 absl::StatusOr<std::vector<OpenFd>> ListOpenFds(Syscalls& syscalls, FdInspector& inspector);
 
-// "17 eventfd" for each that is not in `carried`, at most `limit`.
+// "17 eventfd" for each that is not in `carried`, at most `limit`; then "and 3 more", if there are.
 std::vector<std::string> LeftBehind(absl::Span<const OpenFd> open, absl::Span<const int> carried,
                                     size_t limit);
 

@@ -25,6 +25,8 @@ struct Progress {
   bool given_up = false;
   size_t left = 0;
   absl::Status status;
+  // A copy: the attempt may end while components are still told of its successor.
+  ProgramNote note;
 
   void Finish(const absl::Status& outcome) {
     std::lock_guard lock(mutex);
@@ -53,7 +55,12 @@ absl::Status Precopy(Program& program, Attempt& attempt) {
   auto progress = std::make_shared<Progress>();
   progress->left = program.components.size();
   attempt.precopy_begun = true;
-  program.main.Post([progress, &program, successor = SuccessorOf(attempt)] {
+  Successor successor = SuccessorOf(attempt);
+  if (successor.note != nullptr) {
+    progress->note = *successor.note;
+    successor.note = &progress->note;
+  }
+  program.main.Post([progress, &program, successor] {
     {
       std::lock_guard lock(progress->mutex);
       // Once it is given up, what the reference refers to may be gone.

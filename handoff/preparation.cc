@@ -54,6 +54,8 @@ absl::Status Guard(Program& program, Attempt& attempt) {
   }
   LIVEEXEC_RETURN_IF_ERROR(Precopy(program, attempt));
   LIVEEXEC_RETURN_IF_ERROR(LookAtOpenFds(program, attempt));
+  // Precopying may have taken its time, in which the server has served on.
+  LIVEEXEC_RETURN_IF_ERROR(CheckFdBudget(program, attempt));
   LIVEEXEC_ASSIGN_OR_RETURN(attempt.channel, CreateFdChannel(program.syscalls));
   LIVEEXEC_RETURN_IF_ERROR(CheckChannelBudget(program, attempt));
   attempt.entry.notes.push_back(DescribeNeeds(attempt.needs));

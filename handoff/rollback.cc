@@ -40,12 +40,13 @@ struct ArmedState {
   int channel = -1;
   int old_program = -1;
   FlightRecord* record = nullptr;
-  char** arguments = nullptr;
-  char** environment = nullptr;  // prepared for the old program
+  char** arguments = nullptr;    // copies of what this program came with,
+  char** environment = nullptr;  // the latter prepared for the old program
   char variable[128] = {};       // its LIVEEXEC_CHANNEL
   void* handler_stack = nullptr;
   int timer = -1;  // the kernel's id
   struct sigaction replaced[std::size(kFatalSignals)] = {};
+  struct sigaction replaced_deadline = {};
   struct rlimit limits[RLIM_NLIMITS] = {};  // as the old program set them for exec
   volatile sig_atomic_t limits_saved = 0;   // so many of them
 };
@@ -77,6 +78,7 @@ void ExecOldProgram() {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
+  state.record->rollback_start_ns = MonotonicNs();
   syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
   fcntl(state.channel, F_SETFD, 0);
   RestoreLimits();
@@ -176,16 +178,25 @@ void* MapPages(size_t size, int fd) {
   return pages == MAP_FAILED ? nullptr : pages;
 }
 
-// The environment as it came, with the channel announced for a rollback.
-bool PrepareEnvironment(char** environment) {
-  size_t count = 0;
-  while (environment[count] != nullptr) ++count;
-  auto** prepared = static_cast<char**>(MapPages((count + 2) * sizeof(char*), -1));
-  if (prepared == nullptr) return false;
-  memcpy(prepared, environment, count * sizeof(char*));
-  prepared[count] = state.variable;
-  state.environment = prepared;
-  return true;
+// A copy of `strings` with `last` behind them, unless it is null. What the kernel laid out is the
+// application's: it edits its arguments, and writes its title over them. Null: no memory.
+char** CopyStrings(char** strings, char* last) {
+  size_t count = 0, bytes = 0;
+  for (; strings[count] != nullptr; ++count) bytes += strlen(strings[count]) + 1;
+  const size_t pointers = (count + 2) * sizeof(char*);
+  auto* pages = static_cast<char*>(MapPages(pointers + bytes, -1));
+  if (pages == nullptr) return nullptr;
+  auto** copy = reinterpret_cast<char**>(pages);
+  char* text = pages + pointers;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t size = strlen(strings[i]) + 1;
+    memcpy(text, strings[i], size);
+    copy[i] = text;
+    text += size;
+  }
+  copy[count] = last;
+  copy[count + 1] = nullptr;
+  return copy;
 }
 
 bool InstallHandlers() {
@@ -205,7 +216,7 @@ bool InstallHandlers() {
     if (sigaction(kFatalSignals[i], &action, &state.replaced[i]) != 0) return false;
     sigaddset(&unblock, kFatalSignals[i]);
   }
-  if (sigaction(DeadlineSignal(), &action, nullptr) != 0) return false;
+  if (sigaction(DeadlineSignal(), &action, &state.replaced_deadline) != 0) return false;
   sigaddset(&unblock, DeadlineSignal());
   // exec left everything blocked, and a fault whose signal is blocked kills without a handler.
   sigprocmask(SIG_UNBLOCK, &unblock, nullptr);
@@ -243,11 +254,12 @@ void Arm(char** arguments, char** environment) {
   state.pid = getpid();
   state.channel = inheritance.channel;
   state.old_program = fds[kOldProgramFd];
-  state.arguments = arguments;
   Inheritance announced = inheritance;
   announced.mode = StartMode::kRollback;
   strncpy(state.variable, ChannelVariable(announced).c_str(), sizeof(state.variable) - 1);
-  if (!PrepareEnvironment(environment) || !InstallHandlers()) return;
+  state.arguments = CopyStrings(arguments, nullptr);
+  state.environment = CopyStrings(environment, state.variable);
+  if (state.arguments == nullptr || state.environment == nullptr || !InstallHandlers()) return;
   record->phase = static_cast<uint32_t>(Phase::kReceiving);
   record->phase_start_ns[static_cast<size_t>(Phase::kReceiving)] = MonotonicNs();
   state.armed = 1;
@@ -304,10 +316,16 @@ void DisarmRollback() {
       sigaction(kFatalSignals[i], &state.replaced[i], nullptr);
     }
   }
-  signal(DeadlineSignal(), SIG_DFL);
-  stack_t none = {};
-  none.ss_flags = SS_DISABLE;
-  sigaltstack(&none, nullptr);
+  struct sigaction deadline;
+  if (sigaction(DeadlineSignal(), nullptr, &deadline) == 0 && deadline.sa_sigaction == OnSignal) {
+    sigaction(DeadlineSignal(), &state.replaced_deadline, nullptr);
+  }
+  stack_t stack;
+  if (sigaltstack(nullptr, &stack) == 0 && stack.ss_sp == state.handler_stack) {
+    stack_t none = {};
+    none.ss_flags = SS_DISABLE;
+    sigaltstack(&none, nullptr);
+  }
   munmap(state.handler_stack, kHandlerStackSize);
   close(state.old_program);
   munmap(state.record, sizeof(FlightRecord));

@@ -51,6 +51,7 @@ const Failure kFailures[] = {
     {"Throws", "rehydrate:throw", "E_EXCEPTION", "thrown on purpose", kRehydrating},
     {"ThrowsThroughNoexcept", "rehydrate:terminate", "E_CRASH", "nobody catches", kRehydrating},
     {"ReturnsAnError", "rehydrate:error", "E_REHYDRATE", "returned on purpose", kRehydrating},
+    {"FailsWithItsArgumentsOverwritten", "rehydrate:title", "E_REHYDRATE", "title", kRehydrating},
     {"ReturnsAnErrorWithACode", "rehydrate:coded", "E_TEST", "coded", kRehydrating},
     {"FailsBeforeItTookItsFds", "half:error", "E_REHYDRATE", "returned on purpose", kRehydrating},
     {"CrashesBeforeItTookItsFds", "half:null", "E_CRASH", "SIGSEGV", kRehydrating},

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "core/error.h"
@@ -26,10 +27,15 @@ struct Job {
   std::optional<absl::StatusOr<Exported>> result;
 };
 
+// How long the other threads are waited for while the main one stands still; and until it is tried
+// again, when one of them was at something long.
+constexpr absl::Duration kParkPatience = absl::Milliseconds(20);
+constexpr std::chrono::milliseconds kPause(20);
+
 absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
-                                      const Successor& successor, Executor* caller) {
-  absl::Status parked =
-      program.parking.Park(Parking::For::kSnapshot, program.options.quiesce_deadline, caller);
+                                      const Successor& successor, Executor* caller,
+                                      absl::Duration patience) {
+  absl::Status parked = program.parking.Park(Parking::For::kSnapshot, patience, caller);
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
   int64_t slice_ns = absl::ToInt64Nanoseconds(std::min(program.options.rehearsal_slice, kLongest));
   Exporter exporter(program.syscalls, inspector, program.note);
@@ -38,25 +44,41 @@ absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
   return exported;
 }
 
-}  // namespace
-
-absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
-                                      const Successor& successor, Executor* caller) {
-  if (caller == &program.main) return ExportOnMain(program, inspector, successor, nullptr);
+// Nothing: the main thread did not come to it by `deadline`.
+std::optional<absl::StatusOr<Exported>> ExportByMain(
+    Program& program, FdInspector& inspector, const Successor& successor, Executor* caller,
+    std::chrono::steady_clock::time_point deadline) {
   auto job = std::make_shared<Job>();
   program.main.Post([job, &program, &inspector, successor, caller] {
     std::lock_guard lock(job->mutex);
     // Once it is given up, what the references refer to may be gone.
     if (job->given_up) return;
-    job->result = ExportOnMain(program, inspector, successor, caller);
+    const absl::Duration patience = std::min(program.options.quiesce_deadline, kParkPatience);
+    job->result = ExportOnMain(program, inspector, successor, caller, patience);
     job->done.notify_all();
   });
   std::unique_lock lock(job->mutex);
-  absl::Duration patience = std::min(program.options.quiesce_deadline, kLongest);
-  job->done.wait_for(lock, absl::ToChronoNanoseconds(patience),
-                     [&] { return job->result.has_value(); });
-  if (job->result.has_value()) return *std::move(job->result);
+  job->done.wait_until(lock, deadline, [&] { return job->result.has_value(); });
   job->given_up = true;
+  return std::move(job->result);
+}
+
+}  // namespace
+
+absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
+                                      const Successor& successor, Executor* caller) {
+  if (caller == &program.main) {
+    return ExportOnMain(program, inspector, successor, nullptr, program.options.quiesce_deadline);
+  }
+  const absl::Duration patience = std::min(program.options.quiesce_deadline, kLongest);
+  const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(patience);
+  while (auto result = ExportByMain(program, inspector, successor, caller, deadline)) {
+    const bool not_parked = CodeOf(result->status()) == "E_QUIESCE";
+    if (!not_parked || std::chrono::steady_clock::now() + kPause > deadline) {
+      return *std::move(result);
+    }
+    std::this_thread::sleep_for(kPause);
+  }
   return CodedError("E_QUIESCE", absl::StatusCode::kDeadlineExceeded,
                     "the main thread did not take a snapshot in time; look for callbacks that "
                     "block");

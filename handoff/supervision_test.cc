@@ -76,6 +76,27 @@ TEST(ChargeUndecidedTest, AnEndBeforeTheCommitIsToldAndNotCharged) {
   EXPECT_EQ(DeniedForNs(journal, "1:2:3:4:5", kSecond), 0);
 }
 
+TEST(DeniedForTest, WhatAnUpgradeEndedWithBeforeTheBinaryRanIsNotCharged) {
+  for (const char* code : {"E_BLACKOUT", "E_NOMEM", "E_FD", "E_EXPORT", "E_CANCELLED"}) {
+    Journal journal;
+    for (int i = 0; i < 5; ++i) {
+      JournalEntry entry = Entry(Outcome::kAbandoned);
+      entry.failed_phase = "rehearsing";
+      entry.code = code;
+      journal.Add(entry);
+    }
+    EXPECT_EQ(DeniedForNs(journal, "1:2:3:4:5", kSecond), 0) << code;
+  }
+  Journal journal;
+  for (int i = 0; i < 5; ++i) {
+    JournalEntry entry = Entry(Outcome::kAbandoned);
+    entry.failed_phase = "rehearsing";
+    entry.code = "E_REHEARSAL";
+    journal.Add(entry);
+  }
+  EXPECT_GT(DeniedForNs(journal, "1:2:3:4:5", kSecond), 0);
+}
+
 TEST(ChargeEarlyEndTest, ThreeEarlyEndsInARowDenyTheBinary) {
   Journal journal;
   for (int i = 0; i < 3; ++i) {

@@ -127,11 +127,22 @@ absl::Status UpgraderImpl::Start() {
   if (status.ok() && inheritance_.mode == StartMode::kRehearsal) {
     EndRehearsal(program_, inheritance_);
   }
+  // What may fail comes before the commit, after which there is no way back.
+  if (status.ok()) status = WithCode(MakeConductor(), "E_FDS");
   if (status.ok()) status = fresh() ? StartFresh() : Arrive(program_, inheritance_);
   if (!status.ok()) RollBack(status);  // Does not return if there is a way back.
   program_.parking.Release();
   if (!status.ok()) return fresh() ? status : WithWreckage(status);
-  return StartConductor();
+  if (fresh()) {
+    supervision_.Started();
+    return conductor_->Start();
+  }
+  conductor_->Post([this] {
+    TellOfArrival();
+    Reap();
+  });
+  StartConductor();
+  return absl::OkStatus();
 }
 
 // There is no way back: the old program failed on its own state.
@@ -156,7 +167,7 @@ absl::Status UpgraderImpl::StartFresh() {
   return absl::OkStatus();
 }
 
-absl::Status UpgraderImpl::StartConductor() {
+absl::Status UpgraderImpl::MakeConductor() {
   // A guest answers when its host's loop turns. In a process that has several threads all the same
   // that price would buy nothing.
   const bool may_be_guest = program_.parking.size() == 0 && !program_.options.own_thread;
@@ -172,15 +183,15 @@ absl::Status UpgraderImpl::StartConductor() {
   };
   LIVEEXEC_ASSIGN_OR_RETURN(conductor_, Conductor::Create(std::move(options)));
   program_.own_fds = conductor_->OwnFds();
-  if (fresh()) {
-    supervision_.Started();
-  } else {
-    conductor_->Post([this] {
-      TellOfArrival();
-      Reap();
-    });
-  }
-  return conductor_->Start();
+  return absl::OkStatus();
+}
+
+// After the commit. If there is no thread to be had, there will be one again: clients are served.
+void UpgraderImpl::StartConductor() {
+  if (conductor_->Start().ok()) return;
+  program_.main.Post([this, exists = existence_] {
+    if (*exists) StartConductor();
+  });
 }
 
 // The supervisor first: it may take the requester's end for that of its own reload.
@@ -284,10 +295,11 @@ absl::Status UpgraderImpl::Cancel() {
   // The preparing thread finds its ticket cancelled when it has finished.
   if (waiting_ == nullptr) {
     ticket_->Cancel();
-  } else {
-    GiveUpWaiting("E_CANCELLED", "the upgrade was cancelled");
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  if (GiveUpWaiting("E_CANCELLED", "the upgrade was cancelled")) return absl::OkStatus();
+  return CodedError("E_IDLE", absl::StatusCode::kFailedPrecondition,
+                    "the upgrade is past the point where it can be cancelled");
 }
 
 absl::StatusOr<std::unique_ptr<Upgrader>> Upgrader::Create(Executor& main,

@@ -136,11 +136,12 @@ void UpgraderImpl::WaitForBlackout(std::unique_ptr<Attempt> attempt) {
   program_.parking.WhenDrained(program_.main, ticket, [this, ticket] { EnterBlackout(ticket); });
 }
 
-void UpgraderImpl::GiveUpWaiting(std::string_view code, std::string_view message) {
+bool UpgraderImpl::GiveUpWaiting(std::string_view code, std::string_view message) {
   // Lost the race against the main thread: the blackout is over, and its result is on its way here.
-  if (waiting_ == nullptr || !waiting_->Cancel()) return;
+  if (waiting_ == nullptr || !waiting_->Cancel()) return false;
   Abandon(std::move(parked_attempt_),
           CodedError(code, absl::StatusCode::kDeadlineExceeded, message));
+  return true;
 }
 
 void UpgraderImpl::EnterBlackout(std::shared_ptr<BlackoutTicket> ticket) {

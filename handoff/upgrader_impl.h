@@ -49,7 +49,8 @@ class UpgraderImpl final : public Upgrader {
  private:
   absl::Status StartFresh();
   absl::Status WithWreckage(const absl::Status& status);
-  absl::Status StartConductor();
+  absl::Status MakeConductor();
+  void StartConductor();
   void TellOfArrival();
   void AnswerWaiting(const JournalEntry& entry);
   void Reap();
@@ -66,7 +67,8 @@ class UpgraderImpl final : public Upgrader {
   void Observe(uint64_t requester, Phase phase);
   void Prepared(std::unique_ptr<Attempt> attempt, const absl::Status& status);
   void WaitForBlackout(std::unique_ptr<Attempt> attempt);
-  void GiveUpWaiting(std::string_view code, std::string_view message);
+  // False: it is too late.
+  bool GiveUpWaiting(std::string_view code, std::string_view message);
   void Abandon(std::unique_ptr<Attempt> attempt, const absl::Status& status);
   // On the main thread.
   void EnterBlackout(std::shared_ptr<BlackoutTicket> ticket);

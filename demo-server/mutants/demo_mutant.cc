@@ -25,6 +25,7 @@ LIVEEXEC_COMPONENT("saboteur", 1, 1);
 LIVEEXEC_COMPONENT("memory", 1, 1);
 LIVEEXEC_COMPONENT("keyspace", 1, 1);
 LIVEEXEC_COMPONENT("clients", 1, 1);
+LIVEEXEC_COMPONENT("signals", 1, 1);
 
 namespace liveexec::demo {
 namespace {

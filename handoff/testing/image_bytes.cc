@@ -66,7 +66,7 @@ UniqueFd SealedWith(const std::vector<uint8_t>& bytes) {
 
 std::vector<uint8_t> Words(const std::vector<uint64_t>& words) {
   std::vector<uint8_t> bytes(words.size() * sizeof(uint64_t));
-  memcpy(bytes.data(), words.data(), bytes.size());
+  if (!words.empty()) memcpy(bytes.data(), words.data(), bytes.size());
   return bytes;
 }
 

@@ -1,5 +1,6 @@
 #include "handoff/testing/misbehaviour.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -50,6 +51,13 @@ LIVEEXEC_UNSANITIZED void ReadPastTheEnd() {
   while (true) zero = 0;
 }
 
+// As setproctitle() does it, and more thoroughly: over all arguments.
+void WriteOverArguments() {
+  for (char* at = program_invocation_name; at < environ[0]; ++at) {
+    if (*at != 0) *at = 'x';
+  }
+}
+
 void Throw(const char* text) { throw std::runtime_error(text); }
 void TerminateByAnException() noexcept { Throw("nobody catches this"); }
 
@@ -69,6 +77,10 @@ absl::Status Do(std::string_view what) {
   if (what == "bus") ReadPastTheEnd();
   if (what == "error") return absl::DataLossError("returned on purpose");
   if (what == "coded") return CodedError("E_TEST", absl::StatusCode::kInternal, "coded");
+  if (what == "title") {
+    WriteOverArguments();
+    return absl::DataLossError("after its title was set");
+  }
   if (what == "thread") std::thread(WriteToNull).join();
   return absl::OkStatus();
 }

@@ -257,6 +257,8 @@ std::vector<Cell> QuiescingCells() {
        "quiesce=2000,thread=1"},
       {"37", "TakesARequestUpWhenAStuckLoopTurns", "B", "", LoopTurnsAgain},
       Quiescing("38", "ResumesWhenTheThreadPoolIsStuck", PoolIsStuck),
+      {"39", "LosesNoSignalOfAnOrdinaryHandler", "A", "E_CANCELLED",
+       [](FaultRun& r) { return WithPlan(r, "v1 * export interrupt"); }},
       {"39", "StopsCleanlyAtSigtermInTheBlackout", "A", "E_CANCELLED", TerminatedWhileExporting,
        Proof::kStopped},
       {"40", "LosesNoSignalOfAStorm", "B", "", SignalsWhileCrossing},

@@ -151,6 +151,11 @@ void Misbehave(std::string_view action, int number) {
     HangForever();
   }
   if (action == "memory") UseUpMemory();
+  if (action == "interrupt") {
+    // A handler that does nothing loses what it is told at exec, as one with a pipe does.
+    signal(SIGINT, [](int) {});
+    raise(SIGINT);
+  }
   if (action == "jump") wall_clock_offset = number;
   if (action == "flood") Flood();
   if (action == "meddle") MeddleWithFds();
