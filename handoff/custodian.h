@@ -9,7 +9,7 @@
 //
 // It shares our thread-local storage too, errno included: so it makes raw system calls only, on a
 // stack of its own, with all signals blocked. Its exit signal is 0: no SIGCHLD, and a wait for any
-// child does not see it.
+// child does not see it, until its parent has exec'd: then it is a child like any other.
 #ifndef LIVEEXEC_HANDOFF_CUSTODIAN_H_
 #define LIVEEXEC_HANDOFF_CUSTODIAN_H_
 
