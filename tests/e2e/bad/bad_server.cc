@@ -19,6 +19,7 @@ LIVEEXEC_COMPONENT("memory", 1, 1);
 LIVEEXEC_RESIDENT_LAYOUT("memory", liveexec::demo::DataLayout(liveexec::demo::kDataLayoutVersion));
 LIVEEXEC_COMPONENT("keyspace", BAD_SCHEMA, BAD_SCHEMA);
 LIVEEXEC_COMPONENT("clients", 1, 1);
+LIVEEXEC_COMPONENT("signals", 1, 1);
 
 namespace {
 
@@ -43,7 +44,8 @@ std::string NameOfFile() {
 void Misbehave(std::string_view how) {
   volatile int depth = 0;
   // Not null, which a sanitizer would find before it is used.
-  if (how == "segv") *reinterpret_cast<volatile int*>(16) = 1;
+  static volatile int* volatile nowhere = reinterpret_cast<volatile int*>(16);
+  if (how == "segv") *nowhere = 1;
   if (how == "throw") throw std::runtime_error("thrown in main");
   if (how == "stack") depth = OverflowStack(&depth);
   if (how == "exit") exit(0);
