@@ -43,7 +43,7 @@ constexpr char kCorrect[] = "correct it before it is tried again";
 const BadProgram kBadPrograms[] = {
     {"SegfaultsInTheRehearsal", "abandoned", "E_REHEARSAL", "SIGSEGV", kCorrect, kBad,
      "segv-rehearsal"},
-    {"SegfaultsWhenItTakesOver", "rolled back", "E_CRASH", "SIGSEGV at address 0x0 in main",
+    {"SegfaultsWhenItTakesOver", "rolled back", "E_CRASH", "SIGSEGV at address 0x10 in main",
      kCorrect, kBad, "segv-upgrade"},
     {"ThrowsInTheRehearsal", "abandoned", "E_REHEARSAL", "thrown in main", kCorrect, kBad,
      "throw-rehearsal"},
