@@ -18,17 +18,17 @@ namespace {
 
 constexpr size_t kMaxLeftBehind = 64;  // named in the journal
 
-// Blocks the calling thread's signals, but for those that a fault raises. A handler that ran in the
-// blackout would write down what it was told in memory, or in a pipe, that exec destroys; what is
-// pending crosses, or is delivered when the old program goes on. The other threads are parked with
-// theirs blocked.
+// Blocks the calling thread's signals, but for those that its own doing raises. A handler that ran
+// in the blackout would write down what it was told in memory, or in a pipe, that exec destroys;
+// what is pending crosses, or is delivered when the old program goes on. The other threads are
+// parked with theirs blocked.
 class SignalsBlocked {
  public:
   SignalsBlocked() {
     sigset_t set;
     sigfillset(&set);
-    for (int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP}) {
-      sigdelset(&set, fault);
+    for (int own : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP, SIGPIPE, SIGXFSZ}) {
+      sigdelset(&set, own);
     }
     pthread_sigmask(SIG_BLOCK, &set, &before_);
   }

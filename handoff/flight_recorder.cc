@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "handoff/error_code.h"
 
 namespace liveexec {
 namespace {
@@ -66,7 +67,8 @@ absl::StatusOr<FlightRecorder> FlightRecorder::Adopt(Syscalls& syscalls, UniqueF
   const int seals = syscalls.Fcntl(fd.get(), F_GET_SEALS, 0);
   if (seals < 0 && seals != -EINVAL) return ErrnoError(-seals, "read the flight recorder's seals");
   if (seals < 0 || (seals & kSeals) != kSeals) {
-    return absl::DataLossError("the flight recorder's size is not sealed");
+    return CodedError("E_SEAL", absl::StatusCode::kDataLoss,
+                      "the flight recorder's size is not sealed");
   }
   if (file.st_size != kPageSize) return absl::DataLossError("the flight recorder has a wrong size");
   LIVEEXEC_ASSIGN_OR_RETURN(FlightRecord * record, MapRecord(syscalls, fd.get()));
