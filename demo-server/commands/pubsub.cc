@@ -37,8 +37,9 @@ void Subscribe(Call& call, ChannelKind kind, std::string_view verb) {
 void Unsubscribe(Call& call, ChannelKind kind, std::string_view verb) {
   std::vector<std::string> channels;
   if (call.size() == 1) {
-    const ChannelNames& names = PubSub::ListOf(call.session(), kind);
-    channels.assign(names.begin(), names.end());
+    for (std::string_view name : PubSub::ListOf(call.session(), kind).InOrder()) {
+      channels.emplace_back(name);
+    }
   } else {
     for (size_t i = 1; i < call.size(); ++i) channels.emplace_back(call[i]);
   }
