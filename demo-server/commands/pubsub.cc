@@ -61,6 +61,7 @@ void PublishShard(Call& call) {
 }
 
 void ListChannels(Call& call, ChannelKind kind) {
+  if (call.size() > 3) return call.SubcommandError();
   std::vector<std::string_view> found;
   for (const auto& [channel, sessions] : call.engine().pubsub().subscribers(kind)) {
     if (call.size() == 2 || GlobMatch(call[2], channel)) found.push_back(channel);
