@@ -109,7 +109,7 @@ void Info(Call& call) {
   for (size_t i = 2; i < call.size(); ++i) {
     const Command* command = FindByFullName(call, call[i]);
     if (command == nullptr) {
-      call.reply().NullArray();
+      call.reply().Null();
     } else {
       Describe(call, *command);
     }
@@ -184,7 +184,9 @@ bool ReadKeys(Call& call, std::vector<std::string_view>* keys, const Command** f
     call.reply().Error("ERR Invalid command specified");
     return false;
   }
-  if (command->first_key == 0 && (command->flags & kMovableKeys) == 0) {
+  // Shard channels are found as keys are, and are none.
+  const bool none = command->first_key == 0 && (command->flags & kMovableKeys) == 0;
+  if (none || command->group == Group::kPubSub) {
     call.reply().Error("ERR The command has no key arguments");
     return false;
   }
@@ -223,7 +225,7 @@ constexpr Command kCommands[] = {
     {"command|count", 2, 0, 0, 0, 0, Group::kServer, Count, "Number of commands"},
     {"command|docs", -2, 0, 0, 0, 0, Group::kServer, Docs, "Descriptions of commands"},
     {"command|list", -2, 0, 0, 0, 0, Group::kServer, List, "Names of commands"},
-    {"command|getkeys", -3, 0, 0, 0, 0, Group::kServer, GetKeys, "Keys of a command"},
+    {"command|getkeys", -4, 0, 0, 0, 0, Group::kServer, GetKeys, "Keys of a command"},
     {"command|help", 2, 0, 0, 0, 0, Group::kServer, Help, "Help"},
 };
 

@@ -13,7 +13,13 @@ namespace {
 void Get(Call& call) {
   const std::vector<std::string_view> patterns(call.arguments().begin() + 2,
                                                call.arguments().end());
-  const auto found = call.engine().config().Matching(patterns);
+  auto found = call.engine().config().Matching(patterns);
+  // A name that is no pattern comes back as it was written.
+  for (auto& [name, value] : found) {
+    for (std::string_view pattern : patterns) {
+      if (IsWord(pattern, name)) name = std::string(pattern);
+    }
+  }
   call.reply().Map(found.size());
   for (const auto& [name, value] : found) {
     call.reply().Bulk(name);

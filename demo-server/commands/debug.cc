@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include "demo-server/commands/families.h"
@@ -16,8 +17,8 @@ namespace {
 void ReplyOk(Call& call) { call.reply().Ok(); }
 
 void Sleep(Call& call) {
-  double seconds = 0;
-  if (!call.Double(2, &seconds)) return;
+  // What stands behind a number is ignored, as by Redis: some clients end the word with a CRLF.
+  const double seconds = strtod(std::string(call[2]).c_str(), nullptr);
   // With the lock held: it is the point of the command that nobody is served meanwhile.
   constexpr double kMost = 60;
   if (seconds > 0) usleep(static_cast<useconds_t>(std::min(seconds, kMost) * 1e6));
@@ -161,7 +162,7 @@ void Protocol(Call& call) {
   }
   reply.Error(
       "ERR Wrong protocol type name. Please use one of the following: "
-      "string|integer|double|null|array|set|map|attrib|push|verbatim|true|false");
+      "string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false");
 }
 
 void StringMatchLength(Call& call) { call.reply().Integer(static_cast<int64_t>(call[2].size())); }
@@ -191,7 +192,8 @@ void Populate(Call& call) {
 }
 
 constexpr Command kCommands[] = {
-    {"debug", -2, kContainer | kAdmin, 0, 0, 0, Group::kServer, nullptr, "Debugging"},
+    {"debug", -2, kContainer | kLenient | kAdmin, 0, 0, 0, Group::kServer,
+     [](Call& call) { call.SubcommandError(); }, "Debugging"},
     {"debug|sleep", 3, kAdmin, 0, 0, 0, Group::kServer, Sleep, "Stop for some seconds"},
     {"debug|set-active-expire", 3, kAdmin, 0, 0, 0, Group::kServer, SetActiveExpire,
      "Whether expired keys go by themselves"},
@@ -210,7 +212,7 @@ constexpr Command kCommands[] = {
     {"debug|jmap", 2, kAdmin, 0, 0, 0, Group::kServer, ReplyOk, "Accepted"},
     {"debug|log", 3, kAdmin, 0, 0, 0, Group::kServer, ReplyOk, "Accepted"},
     {"debug|dict-resizing", 3, kAdmin, 0, 0, 0, Group::kServer, ReplyOk, "Accepted"},
-    {"debug|replybuffer", -3, kAdmin, 0, 0, 0, Group::kServer, ReplyOk, "Accepted"},
+    {"debug|replybuffer", 4, kAdmin, 0, 0, 0, Group::kServer, ReplyOk, "Accepted"},
     {"debug|pause-cron", 3, kAdmin, 0, 0, 0, Group::kServer, ReplyOk, "Accepted"},
     {"debug|stringmatch-len", 4, kAdmin, 0, 0, 0, Group::kServer, StringMatchLength, "Accepted"},
 };

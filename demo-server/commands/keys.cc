@@ -217,17 +217,25 @@ void ObjectRefCount(Call& call) {
   if (ObjectEntry(call) != nullptr) call.reply().Integer(1);
 }
 
+bool CountsAccesses(Call& call) {
+  return call.engine().config().Get("maxmemory-policy").find("lfu") != std::string::npos;
+}
+
 void ObjectIdleTime(Call& call) {
-  if (const Entry* entry = ObjectEntry(call); entry != nullptr) {
-    call.reply().Integer((call.now() - entry->accessed_at) / 1000);
+  const Entry* entry = ObjectEntry(call);
+  if (entry == nullptr) return;
+  if (CountsAccesses(call)) {
+    return call.reply().Error(
+        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when "
+        "switching between policies at runtime LRU and LFU data will take some time to adjust.");
   }
+  call.reply().Integer((call.now() - entry->accessed_at) / 1000);
 }
 
 void ObjectFreq(Call& call) {
   const Entry* entry = ObjectEntry(call);
   if (entry == nullptr) return;
-  const std::string policy = call.engine().config().Get("maxmemory-policy");
-  if (!call.engine().options().access_statistics && policy.find("lfu") == std::string::npos) {
+  if (!call.engine().options().access_statistics && !CountsAccesses(call)) {
     return call.reply().Error(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note "
         "that when switching between policies at runtime LRU and LFU data will take some time to "

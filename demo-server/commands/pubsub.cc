@@ -37,8 +37,9 @@ void Subscribe(Call& call, ChannelKind kind, std::string_view verb) {
 void Unsubscribe(Call& call, ChannelKind kind, std::string_view verb) {
   std::vector<std::string> channels;
   if (call.size() == 1) {
-    const ChannelNames& names = PubSub::ListOf(call.session(), kind);
-    channels.assign(names.begin(), names.end());
+    for (std::string_view name : PubSub::ListOf(call.session(), kind).InOrder()) {
+      channels.emplace_back(name);
+    }
   } else {
     for (size_t i = 1; i < call.size(); ++i) channels.emplace_back(call[i]);
   }
@@ -60,6 +61,7 @@ void PublishShard(Call& call) {
 }
 
 void ListChannels(Call& call, ChannelKind kind) {
+  if (call.size() > 3) return call.SubcommandError();
   std::vector<std::string_view> found;
   for (const auto& [channel, sessions] : call.engine().pubsub().subscribers(kind)) {
     if (call.size() == 2 || GlobMatch(call[2], channel)) found.push_back(channel);

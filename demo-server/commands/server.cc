@@ -65,11 +65,39 @@ void NotPersistent(Call& call) {
   call.reply().Error("ERR this server keeps its data in memory only");
 }
 
-void SlowlogGet(Call& call) { call.reply().Array(0); }
+// Nothing is slow here.
+void SlowlogGet(Call& call) {
+  if (call.size() > 3) return call.SubcommandError();
+  constexpr std::string_view kNotACount = "ERR count should be greater than or equal to -1";
+  int64_t count = 0;
+  if (call.size() == 3) {
+    if (!call.Integer(2, &count, kNotACount)) return;
+    if (count < -1) return call.reply().Error(kNotACount);
+  }
+  call.reply().Array(0);
+}
+void ReplyNothing(Call& call) { call.reply().Array(0); }
 void SlowlogLen(Call& call) { call.reply().Integer(0); }
 void ReplyOk(Call& call) { call.reply().Ok(); }
 
+bool ReadSamples(Call& call) {
+  for (size_t i = 3; i < call.size(); i += 2) {
+    if (!call.Is(i, "samples") || i + 1 == call.size()) {
+      call.SyntaxError();
+      return false;
+    }
+    int64_t samples = 0;
+    if (!call.Integer(i + 1, &samples)) return false;
+    if (samples < 0) {
+      call.SyntaxError();
+      return false;
+    }
+  }
+  return true;
+}
+
 void MemoryUsage(Call& call) {
+  if (!ReadSamples(call)) return;
   const Entry* entry = call.Find(call[2]);
   if (entry == nullptr) return call.reply().Null();
   size_t bytes = sizeof(Entry) + entry->key().size();
@@ -94,6 +122,29 @@ void MemoryUsage(Call& call) {
 void ScriptExists(Call& call) {
   call.reply().Array(call.size() - 2);
   for (size_t i = 2; i < call.size(); ++i) call.reply().Integer(0);
+}
+
+// SCRIPT FLUSH and FUNCTION FLUSH, of what there is none of.
+void FlushNothing(Call& call, std::string_view error) {
+  const bool mode = call.size() == 3 && (call.Is(2, "sync") || call.Is(2, "async"));
+  if (call.size() != 2 && !mode) return call.reply().Error(error);
+  call.reply().Ok();
+}
+
+void FunctionList(Call& call) {
+  bool with_code = false;
+  bool by_name = false;
+  for (size_t i = 2; i < call.size(); ++i) {
+    if (!with_code && call.Is(i, "withcode")) {
+      with_code = true;
+    } else if (!by_name && call.Is(i, "libraryname")) {
+      by_name = true;
+      if (++i == call.size()) return call.reply().Error("ERR library name argument was not given");
+    } else {
+      return call.reply().Error("ERR Unknown argument " + std::string(call[i]));
+    }
+  }
+  call.reply().Array(0);
 }
 
 void ScriptKill(Call& call) { call.reply().Error("NOTBUSY No scripts in execution right now."); }
@@ -161,7 +212,7 @@ constexpr Command kCommands[] = {
     {"slowlog|len", 2, kAdmin, 0, 0, 0, Group::kServer, SlowlogLen, "Number of slow commands"},
     {"slowlog|reset", 2, kAdmin, 0, 0, 0, Group::kServer, ReplyOk, "Forget slow commands"},
     {"latency", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Latency"},
-    {"latency|latest", 2, kAdmin, 0, 0, 0, Group::kServer, SlowlogGet, "Latest events"},
+    {"latency|latest", 2, kAdmin, 0, 0, 0, Group::kServer, ReplyNothing, "Latest events"},
     {"latency|reset", -2, kAdmin, 0, 0, 0, Group::kServer, SlowlogLen, "Forget events"},
     {"memory", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Memory"},
     {"memory|usage", -3, kReadOnly, 2, 2, 1, Group::kServer, MemoryUsage, "Memory of a key"},
@@ -181,10 +232,17 @@ constexpr Command kCommands[] = {
     {"acl|whoami", 2, 0, 0, 0, 0, Group::kServer, AclWhoAmI, "User of this connection"},
     // There are neither functions nor scripts.
     {"function", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Functions"},
-    {"function|flush", -2, kWrite, 0, 0, 0, Group::kServer, ReplyOk, "Forget all functions"},
-    {"function|list", -2, 0, 0, 0, 0, Group::kServer, SlowlogGet, "All functions"},
+    {"function|flush", -2, kWrite, 0, 0, 0, Group::kServer,
+     [](Call& call) {
+       if (call.size() > 3) return call.SubcommandError();
+       FlushNothing(call, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
+     },
+     "Forget all functions"},
+    {"function|list", -2, 0, 0, 0, 0, Group::kServer, FunctionList, "All functions"},
     {"script", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Scripts"},
-    {"script|flush", -2, 0, 0, 0, 0, Group::kServer, ReplyOk, "Forget all scripts"},
+    {"script|flush", -2, 0, 0, 0, 0, Group::kServer,
+     [](Call& call) { FlushNothing(call, "ERR SCRIPT FLUSH only support SYNC|ASYNC option"); },
+     "Forget all scripts"},
     {"script|exists", -3, 0, 0, 0, 0, Group::kServer, ScriptExists, "Which scripts are known"},
     {"script|kill", 2, 0, 0, 0, 0, Group::kServer, ScriptKill, "Stop the script that runs"},
     {"liveexec", -2, kContainer, 0, 0, 0, Group::kServer, nullptr, "Upgrades of this server"},

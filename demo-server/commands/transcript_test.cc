@@ -1,9 +1,10 @@
 // Replays commands with the replies that a Redis 7.0 server gave to them.
 //
-// testdata/redis_7.0.txt has two lines for each command: the command as one would type it, and,
-// indented, the bytes of the reply in quotes ("*" for whatever reply). The commands were drawn at
-// random from all families, with many that are wrong in some way; those whose replies have no fixed
-// order are left out.
+// The files in testdata have two lines for each command: the command as one would type it, and,
+// indented, the bytes of the reply in quotes ("*" for whatever reply). Those of
+// redis_7.0_settings.txt are about parameters and other questions that client libraries and their
+// tests ask a server; those of redis_7.0.txt were drawn at random from all families, with many that
+// are wrong in some way; those whose replies have no fixed order are left out.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -15,9 +16,10 @@
 namespace liveexec::demo {
 namespace {
 
-TEST(Transcript, RepliesAsRedisDoes) {
-  std::ifstream file("demo-server/commands/testdata/redis_7.0.txt");
-  ASSERT_TRUE(file.is_open());
+// Returns the number of commands.
+int Replay(const std::string& name) {
+  std::ifstream file("demo-server/commands/testdata/" + name);
+  EXPECT_TRUE(file.is_open()) << name;
   EngineHarness server;
   TestClient client(server);
   std::string command;
@@ -33,7 +35,13 @@ TEST(Transcript, RepliesAsRedisDoes) {
     // What follows depends on it, so a few are enough to see what is wrong.
     if (++differences == 5) break;
   }
-  EXPECT_GT(commands, 3000);
+  return commands;
+}
+
+TEST(Transcript, RepliesAsRedisDoes) { EXPECT_GT(Replay("redis_7.0.txt"), 3000); }
+
+TEST(Transcript, KeepsParametersAndAnswersQuestionsAsRedisDoes) {
+  EXPECT_GT(Replay("redis_7.0_settings.txt"), 150);
 }
 
 }  // namespace

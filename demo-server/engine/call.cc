@@ -1,7 +1,10 @@
 #include "demo-server/engine/call.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
+
+#include "absl/strings/ascii.h"
 
 namespace liveexec::demo {
 
@@ -67,6 +70,15 @@ void Call::EraseIfEmpty(std::string_view key) {
 void Call::ArityError() {
   std::string text = "ERR wrong number of arguments for '";
   text.append(command_.name).append("' command");
+  reply_.Error(text);
+}
+
+void Call::SubcommandError() {
+  const std::string_view name = arguments_[1];
+  std::string text = "ERR unknown subcommand or wrong number of arguments for '";
+  text.append(name.substr(0, std::min<size_t>(name.find('\0'), 128))).append("'. Try ");
+  const std::string_view container = command_.name.substr(0, command_.name.find('|'));
+  text.append(absl::AsciiStrToUpper(std::string(container))).append(" HELP.");
   reply_.Error(text);
 }
 

@@ -87,6 +87,8 @@ class Call {
 
   void SyntaxError() { reply_.Error(kSyntaxError); }
   void ArityError();
+  // Where the first argument or the number of those behind it is found wrong only by the command.
+  void SubcommandError();
 
  private:
   template <typename T, typename V>

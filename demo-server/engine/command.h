@@ -25,6 +25,9 @@ enum CommandFlags : uint32_t {
   kDenyOom = 1 << 11,
   kEveryone = 1 << 12,  // looks at other clients: all sessions must be known
   kNoAuth = 1 << 13,    // allowed to a client that has not given the password
+  // A container that runs itself where no subcommand fits: MULTI queues what is wrong, as it does
+  // with commands that look at their first argument when they run.
+  kLenient = 1 << 14,
 };
 
 enum class Group : uint8_t {

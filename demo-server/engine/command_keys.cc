@@ -48,9 +48,15 @@ std::vector<std::string_view> KeysOf(const Command& command,
     AddCounted(arguments, position, &keys);
   }
   if (command.name == "sort") {
+    // The last STORE counts.
+    std::string_view store;
+    bool stores = false;
     for (size_t i = 2; i + 1 < arguments.size(); ++i) {
-      if (IsWord(arguments[i], "store")) keys.push_back(arguments[++i]);
+      if (!IsWord(arguments[i], "store")) continue;
+      stores = true;
+      store = arguments[++i];
     }
+    if (stores) keys.push_back(store);
   }
   return keys;
 }

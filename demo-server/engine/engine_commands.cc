@@ -34,6 +34,11 @@ std::string UnknownCommand(absl::Span<const std::string_view> arguments) {
   return text;
 }
 
+bool FitsArity(const Command& command, size_t count) {
+  const int size = static_cast<int>(count);
+  return command.arity >= 0 ? size == command.arity : size >= -command.arity;
+}
+
 std::string UnknownSubcommand(std::string_view container, std::string_view name) {
   std::string text = "ERR unknown subcommand '";
   text.append(name.substr(0, std::min<size_t>(name.find('\0'), 128))).append("'. Try ");
@@ -51,14 +56,15 @@ const Command* Engine::Resolve(absl::Span<const std::string_view> arguments, Rep
   }
   if ((command->flags & kContainer) != 0 && arguments.size() > 1) {
     const Command* subcommand = table_.FindSubcommand(*command, arguments[1]);
+    const bool fits = subcommand != nullptr && FitsArity(*subcommand, arguments.size());
+    if (!fits && (command->flags & kLenient) != 0) return command;
     if (subcommand == nullptr) {
       reply.Error(UnknownSubcommand(command->name, arguments[1]));
       return nullptr;
     }
     command = subcommand;
   }
-  const int count = static_cast<int>(arguments.size());
-  if (command->arity >= 0 ? count != command->arity : count < -command->arity) {
+  if (!FitsArity(*command, arguments.size())) {
     std::string text = "wrong number of arguments for '";
     text.append(command->name).append("' command");
     // EXEC fails as a transaction, so that the client knows that it is over.

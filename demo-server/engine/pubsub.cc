@@ -46,14 +46,14 @@ ChannelNames& PubSub::ListOf(Session& session, ChannelKind kind) {
 
 bool PubSub::Subscribe(Session& session, ChannelKind kind, std::string_view channel) {
   const std::string name(channel);
-  if (!ListOf(session, kind).insert(name).second) return false;
+  if (!ListOf(session, kind).Insert(name)) return false;
   tables_[Index(kind)][name].insert(&session);
   return true;
 }
 
 bool PubSub::Unsubscribe(Session& session, ChannelKind kind, std::string_view channel) {
   const std::string name(channel);
-  if (ListOf(session, kind).erase(name) == 0) return false;
+  if (!ListOf(session, kind).Erase(name)) return false;
   RemoveFrom(kind, name, session);
   return true;
 }
@@ -67,15 +67,17 @@ void PubSub::RemoveFrom(ChannelKind kind, const std::string& channel, Session& s
 
 void PubSub::Forget(Session& session) {
   for (ChannelKind kind : kKinds) {
-    for (const std::string& channel : ListOf(session, kind)) RemoveFrom(kind, channel, session);
-    ListOf(session, kind).clear();
+    for (std::string_view channel : ListOf(session, kind).InOrder()) {
+      RemoveFrom(kind, std::string(channel), session);
+    }
+    ListOf(session, kind).Clear();
   }
 }
 
 void PubSub::Adopt(Session& session) {
   for (ChannelKind kind : kKinds) {
-    for (const std::string& channel : ListOf(session, kind)) {
-      tables_[Index(kind)][channel].insert(&session);
+    for (std::string_view channel : ListOf(session, kind).InOrder()) {
+      tables_[Index(kind)][std::string(channel)].insert(&session);
     }
   }
 }

@@ -12,13 +12,12 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "demo-server/engine/channel_names.h"
 #include "demo-server/protocol/resp_parser.h"
 
 namespace liveexec::demo {
 
 struct Command;
-
-using ChannelNames = absl::flat_hash_set<std::string>;
 
 // A key of one database.
 struct KeyName {
@@ -77,7 +76,7 @@ struct ClientTracking {
   CachingHint hint = CachingHint::kNone;
   uint64_t redirect = 0;  // to the client of this number; 0: to itself
   std::vector<std::string> prefixes;
-  ChannelNames keys;  // that it may have copies of
+  absl::flat_hash_set<std::string> keys;  // that it may have copies of
   // What its own command has changed; it is told after the reply.
   std::vector<std::string> untold;
   bool untold_all = false;

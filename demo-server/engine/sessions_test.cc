@@ -83,6 +83,30 @@ TEST_F(SessionsTest, DeliversMessagesThroughTheReceiversLoop) {
             "*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$2\r\nho\r\n");
 }
 
+TEST_F(SessionsTest, LeavesAllChannelsInTheOrderOfSubscription) {
+  for (const char* kind : {"", "P", "S"}) {
+    bob_.Call("RESET");
+    bob_.Call("HELLO 3");
+    std::string left;
+    for (int i = 20; i > 0; --i) {
+      const std::string name = "n" + std::to_string(i);
+      bob_.Call(std::string(kind) + "SUBSCRIBE " + name);
+      if (i % 3 != 0) left += name + " ";
+    }
+    for (int i = 18; i > 0; i -= 3) {
+      bob_.Call(std::string(kind) + "UNSUBSCRIBE n" + std::to_string(i));
+    }
+    // One that is subscribed to again keeps its place.
+    bob_.Call(std::string(kind) + "SUBSCRIBE n20");
+    const std::string reply = bob_.Call(std::string(kind) + "UNSUBSCRIBE");
+    std::string order;
+    for (size_t at = reply.find("\nn"); at != std::string::npos; at = reply.find("\nn", at + 1)) {
+      order += reply.substr(at + 1, reply.find('\r', at) - at - 1) + " ";
+    }
+    EXPECT_EQ(order, left) << kind << "UNSUBSCRIBE";
+  }
+}
+
 TEST_F(SessionsTest, ASubscriberMayDoLittleInResp2AndEverythingInResp3) {
   bob_.Call("SUBSCRIBE a");
   EXPECT_EQ(bob_.Call("GET k"),

@@ -80,7 +80,7 @@ class MutantFormat final : public StateFormat {
                            Session& session) const override {
     LIVEEXEC_RETURN_IF_ERROR(good_.ReadSession(root, engine, session));
     if (fault_ == "forget-timer") session.blocked.deadline_ms = 0;
-    if (fault_ == "forget-subscription") session.channels.clear();
+    if (fault_ == "forget-subscription") session.channels.Clear();
     if (fault_ == "answer-twice" && !session.is_blocked() && session.channels.empty())
       session.out += ":1\r\n";
     return absl::OkStatus();

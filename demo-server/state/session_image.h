@@ -69,7 +69,7 @@ class SessionImageOf {
 
  private:
   static void ReadNames(capnp::List<capnp::Data>::Reader image, ChannelNames& names) {
-    for (auto name : image) names.emplace(FromData(name));
+    for (auto name : image) names.Insert(std::string(FromData(name)));
   }
 
   static void WriteTransaction(const Transaction& transaction, typename Image::Builder image) {
@@ -92,16 +92,13 @@ class SessionImageOf {
   }
 
   static void WriteSubscriptions(const Session& session, typename Image::Builder image) {
-    auto size = [](const auto& list) { return static_cast<unsigned>(list.size()); };
-    if (!session.channels.empty()) {
-      WriteList(session.channels, image.initChannels(size(session.channels)));
-    }
-    if (!session.patterns.empty()) {
-      WriteList(session.patterns, image.initPatterns(size(session.patterns)));
-    }
-    if (!session.shard_channels.empty()) {
-      WriteList(session.shard_channels, image.initShardChannels(size(session.shard_channels)));
-    }
+    auto size = [](const ChannelNames& names) { return static_cast<unsigned>(names.size()); };
+    const ChannelNames& channels = session.channels;
+    const ChannelNames& patterns = session.patterns;
+    const ChannelNames& shards = session.shard_channels;
+    if (!channels.empty()) WriteList(channels.InOrder(), image.initChannels(size(channels)));
+    if (!patterns.empty()) WriteList(patterns.InOrder(), image.initPatterns(size(patterns)));
+    if (!shards.empty()) WriteList(shards.InOrder(), image.initShardChannels(size(shards)));
   }
 
   template <typename TrackingBuilder>
@@ -129,7 +126,7 @@ class SessionImageOf {
                     : image.getCaching() == 2 ? CachingHint::kNo
                                               : CachingHint::kNone;
     tracking.prefixes = ReadList(image.getPrefixes());
-    ReadNames(image.getKeys(), tracking.keys);
+    for (auto key : image.getKeys()) tracking.keys.emplace(FromData(key));
   }
 
   template <typename BlockedBuilder>

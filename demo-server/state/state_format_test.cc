@@ -175,6 +175,18 @@ TEST_P(EveryCrossing, KeepsSubscriptionsAndMessagesNotYetSent) {
   EXPECT_NE(received.find("smessage"), std::string::npos);
 }
 
+TEST_P(EveryCrossing, KeepsTheOrderOfSubscriptions) {
+  TestClient subscriber(old_);
+  std::string expected;
+  for (int i = 0; i < 8; ++i) {
+    const std::string pattern = std::to_string(i * 7 % 8) + "*";
+    subscriber.Call("PSUBSCRIBE " + pattern);
+    expected +=
+        "*3\r\n$12\r\npunsubscribe\r\n$2\r\n" + pattern + "\r\n:" + std::to_string(7 - i) + "\r\n";
+  }
+  EXPECT_EQ(crossing_.Client(subscriber, new_)->Call("PUNSUBSCRIBE"), expected);
+}
+
 TEST_P(EveryCrossing, KeepsWhoWaitsForWhatAndWhoCameFirst) {
   TestClient first(old_);
   TestClient second(old_);
