@@ -61,6 +61,11 @@ size_t ResidentHeap::UsableSize(size_t size) {
   return RoundUp(size, kPageBytes);
 }
 
+size_t ResidentHeap::CapacityOf(size_t size) {
+  if (size > kLargestSmall) return RoundUp(size, kChunkBytes);
+  return kChunkBytes / (kChunkBytes / kSizes[ClassOf(size)]);
+}
+
 ResidentHeap::Usage ResidentHeap::usage() const {
   return {.capacity = capacity_,
           .used = (committed_pages_ - idle_pages_) * kPageBytes,

@@ -72,6 +72,8 @@ class ResidentHeap {
   }
   // The bytes that an allocation of `size` takes.
   static size_t UsableSize(size_t size);
+  // The part of the capacity that it takes: its share of a chunk, or whole chunks.
+  static size_t CapacityOf(size_t size);
 
   // Whether `bytes` more are within the capacity, however they are asked for, if they are in
   // objects of less than 64 KiB. Not a promise of the system's memory.

@@ -1,7 +1,9 @@
 #include "demo-server/keyspace_component.h"
 
+#include <algorithm>
 #include <limits>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -132,7 +134,7 @@ absl::Status KeyspaceComponent::Export(ExportContext& context) const {
       LIVEEXEC_RETURN_IF_ERROR(context.CarryFd(kRole, static_cast<uint64_t>(i), escrow));
     }
   } else if (!in_memory && !context.snapshot()) {
-    LoadAll();
+    LIVEEXEC_RETURN_IF_ERROR(LoadAll());
   }
   // What crosses in memory is not read from an image: a few keys show that it could be.
   const bool few = context.snapshot() && memory_.CrossesTo(context.successor());
@@ -168,33 +170,58 @@ absl::Status KeyspaceComponent::Rehydrate(ImportContext& context) {
 
 void KeyspaceComponent::Activate() {
   std::lock_guard lock(engine_.mutex());
+  ReserveTables();
   StartLoading();
+}
+
+// Where memory is ample, tables grow as keys come: nobody waits for a large one to be made.
+void KeyspaceComponent::ReserveTables() {
+  if (storage_heap == nullptr || StorageHasRoomFor(storage_owed)) return;
+  for (int i = 0; i < Keyspace::kDatabases; ++i) {
+    const auto& pending = pending_[static_cast<size_t>(i)];
+    if (pending != nullptr) pending->ReserveTable(engine_.keyspace().database(i));
+  }
 }
 
 void KeyspaceComponent::StartLoading() {
   if (!AnyPending(engine_)) return ForgetLoaded();
+  retry_ms_ = 0;
   slices_.Start([this](int64_t end_ns) { return LoadSome(end_ns); });
 }
 
 bool KeyspaceComponent::LoadSome(int64_t end_ns) {
+  constexpr uint64_t kFirstRetryMs = 100;
+  constexpr uint64_t kLastRetryMs = 5000;
   std::lock_guard lock(engine_.mutex());
-  for (int i = 0; i < Keyspace::kDatabases; ++i) {
-    Database& database = engine_.keyspace().database(i);
-    while (database.pending() != nullptr && database.pending()->size() > 0) {
-      database.pending()->LoadSome(database);
-      if (MonotonicNs() >= end_ns) return true;
+  try {
+    for (int i = 0; i < Keyspace::kDatabases; ++i) {
+      Database& database = engine_.keyspace().database(i);
+      while (database.pending() != nullptr && database.pending()->size() > 0) {
+        database.pending()->LoadSome(database);
+        retry_ms_ = 0;
+        if (MonotonicNs() >= end_ns) return true;
+      }
     }
+  } catch (const std::bad_alloc&) {
+    retry_ms_ = std::clamp(2 * retry_ms_, kFirstRetryMs, kLastRetryMs);
+    slices_.Start([this](int64_t next_end_ns) { return LoadSome(next_end_ns); }, retry_ms_);
+    return false;
   }
   ForgetLoaded();
   return false;
 }
 
-void KeyspaceComponent::LoadAll() const {
-  for (int i = 0; i < Keyspace::kDatabases; ++i) {
-    Database& database = engine_.keyspace().database(i);
-    if (database.pending() == nullptr) continue;
-    database.pending()->LoadRange(database, 0, std::numeric_limits<uint64_t>::max());
+absl::Status KeyspaceComponent::LoadAll() const {
+  try {
+    for (int i = 0; i < Keyspace::kDatabases; ++i) {
+      Database& database = engine_.keyspace().database(i);
+      if (database.pending() == nullptr) continue;
+      database.pending()->LoadRange(database, 0, std::numeric_limits<uint64_t>::max());
+    }
+  } catch (const std::bad_alloc&) {
+    return KeyspaceCopy::NoMemoryFor(engine_.keyspace());
   }
+  return absl::OkStatus();
 }
 
 void KeyspaceComponent::ForgetLoaded() {

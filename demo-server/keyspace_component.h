@@ -45,9 +45,11 @@ class KeyspaceComponent final : public Component {
   void BeginInMemory();
   class Loader;
 
-  // Loads what is pending until about `end_ns`; false when nothing is.
+  // Loads what is pending until about `end_ns`; false when nothing is, or when there is no memory
+  // for it: then it begins again by itself, later.
   bool LoadSome(int64_t end_ns);
-  void LoadAll() const;
+  absl::Status LoadAll() const;
+  void ReserveTables();
   void StartLoading();
   void ForgetLoaded();
 
@@ -55,6 +57,7 @@ class KeyspaceComponent final : public Component {
   const StateFormat& format_;
   ResidentMemory& memory_;
   uv::Slices slices_;
+  uint64_t retry_ms_ = 0;               // since when loading has not got on
   std::unique_ptr<KeyspaceCopy> copy_;  // from Precopy on, until it is abandoned
   // Those that a database refers to, and empty ones until they are forgotten.
   std::array<std::unique_ptr<PendingKeys>, Keyspace::kDatabases> pending_;

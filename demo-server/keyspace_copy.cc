@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <ctime>
 #include <functional>
+#include <new>
 #include <thread>
 #include <type_traits>
 
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "handoff/bulk.capnp.h"
+#include "handoff/error_code.h"
 
 namespace liveexec::demo {
 namespace {
@@ -75,15 +77,33 @@ void DatabaseCopy::OnClear() {
   writer_ = std::make_unique<BulkWriter>("liveexec-keyspace");
   changed_.clear();
   round_.clear();
+  weight_ = 0;
   // There is nothing left to see; what comes now is a change.
   scanned_ = true;
 }
 
 template <typename To>
-absl::Status DatabaseCopy::WriteTo(To& to, const Entry& entry) const {
+absl::Status DatabaseCopy::WriteTo(To& to, const Entry& entry, uint64_t* weight) const {
   return to.Add(entry.hash, entry.expires_at != kNoExpiry,
-                static_cast<unsigned>(entry.value.type()),
-                [&](capnp::AnyPointer::Builder root) { format_.WriteKey(entry, root); });
+                static_cast<unsigned>(entry.value.type()), [&](capnp::AnyPointer::Builder root) {
+                  format_.WriteKey(entry, root);
+                  *weight += format_.SizeOfKey(root.asReader());
+                });
+}
+
+uint64_t DatabaseCopy::WeightOf(BulkRecords::Position position) const {
+  uint64_t weight = 0;
+  // One that cannot be read has none, and is found out when it is asked for.
+  (void)writer_->records().Read(position, [&](capnp::AnyPointer::Reader root) {
+    weight = format_.SizeOfKey(root);
+    return absl::OkStatus();
+  });
+  return weight;
+}
+
+void DatabaseCopy::Drop(BulkRecords::Position position) {
+  weight_ -= std::min(weight_, WeightOf(position));
+  writer_->records().Drop(position);
 }
 
 absl::StatusOr<bool> DatabaseCopy::CopySome(Database& database) {
@@ -93,7 +113,7 @@ absl::StatusOr<bool> DatabaseCopy::CopySome(Database& database) {
   scanned_ = cursor_ == 0;
   std::sort(bucket_.begin(), bucket_.end(),
             [](const Entry* a, const Entry* b) { return a->hash < b->hash; });
-  for (const Entry* entry : bucket_) LIVEEXEC_RETURN_IF_ERROR(WriteTo(*writer_, *entry));
+  for (const Entry* entry : bucket_) LIVEEXEC_RETURN_IF_ERROR(WriteTo(*writer_, *entry, &weight_));
   return !scanned_;
 }
 
@@ -115,9 +135,9 @@ absl::StatusOr<bool> DatabaseCopy::CopyChanged(Database& database) {
   if (round_.empty()) return false;
   const auto [hash, key] = std::move(round_.back());
   round_.pop_back();
-  if (const auto old = FindOld(hash, key); old.has_value()) writer_->records().Drop(*old);
+  if (const auto old = FindOld(hash, key); old.has_value()) Drop(*old);
   if (const Entry* entry = database.FindLoaded(key); entry != nullptr) {
-    LIVEEXEC_RETURN_IF_ERROR(WriteTo(*writer_, *entry));
+    LIVEEXEC_RETURN_IF_ERROR(WriteTo(*writer_, *entry, &weight_));
   }
   return !round_.empty();
 }
@@ -128,22 +148,29 @@ absl::Status DatabaseCopy::CopyRest(Database& database) {
   for (bool more = true; more;) {
     LIVEEXEC_ASSIGN_OR_RETURN(more, CopyChanged(database));
   }
-  return writer_->Finish();
+  LIVEEXEC_RETURN_IF_ERROR(writer_->Finish());
+  writer_->records().set_weight(weight_);
+  return absl::OkStatus();
 }
 
 absl::Status DatabaseCopy::CopyRestInParallel(Database& database) {
   LIVEEXEC_RETURN_IF_ERROR(writer_->Finish());
   const size_t parts = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMostThreads);
   std::vector<std::vector<BulkRecords::Position>> old(parts);
+  std::vector<uint64_t> gained(parts);
+  std::vector<uint64_t> lost(parts);
   const absl::Status written = writer_->WriteParts(parts, [&](size_t part, BulkPart& to) {
     // round_ is in descending order.
     const size_t begin = round_.size() * part / parts;
     for (size_t i = round_.size() * (part + 1) / parts; i > begin; --i) {
       const auto& [hash, key] = round_[i - 1];
-      if (const auto found = FindOld(hash, key); found.has_value()) old[part].push_back(*found);
+      if (const auto found = FindOld(hash, key); found.has_value()) {
+        old[part].push_back(*found);
+        lost[part] += WeightOf(*found);
+      }
       const Entry* entry = database.FindLoaded(key);
       if (entry == nullptr) continue;
-      LIVEEXEC_RETURN_IF_ERROR(WriteTo(to, *entry));
+      LIVEEXEC_RETURN_IF_ERROR(WriteTo(to, *entry, &gained[part]));
     }
     return absl::OkStatus();
   });
@@ -152,6 +179,11 @@ absl::Status DatabaseCopy::CopyRestInParallel(Database& database) {
   for (const auto& positions : old) {
     for (const BulkRecords::Position position : positions) writer_->records().Drop(position);
   }
+  for (size_t part = 0; part < parts; ++part) {
+    weight_ += gained[part];
+    weight_ -= std::min(weight_, lost[part]);
+  }
+  writer_->records().set_weight(weight_);
   return absl::OkStatus();
 }
 
@@ -218,11 +250,27 @@ absl::StatusOr<bool> KeyspaceCopy::Piece() {
   return false;
 }
 
-bool KeyspaceCopy::LoadPiece() {
+absl::Status KeyspaceCopy::NoMemoryFor(const Keyspace& keyspace) {
+  size_t keys = 0;
+  for (int i = 0; i < Keyspace::kDatabases; ++i) {
+    const PendingEntries* pending = keyspace.database(i).pending();
+    if (pending != nullptr) keys += pending->size();
+  }
+  return CodedError("E_NOMEM", absl::StatusCode::kResourceExhausted,
+                    absl::StrCat("there is no memory to load ", keys,
+                                 " keys of the upgrade before, which would be lost: delete keys, "
+                                 "or free memory, and upgrade again"));
+}
+
+absl::StatusOr<bool> KeyspaceCopy::LoadPiece() {
   for (int i = 0; i < Keyspace::kDatabases; ++i) {
     Database& database = engine_.keyspace().database(i);
     if (database.pending() == nullptr || database.pending()->size() == 0) continue;
-    database.pending()->LoadSome(database);
+    try {
+      database.pending()->LoadSome(database);
+    } catch (const std::bad_alloc&) {
+      return NoMemoryFor(engine_.keyspace());
+    }
     return true;
   }
   return false;

@@ -10,6 +10,9 @@
 // meanwhile, until few are left, or no fewer than before. The databases tell it of every change
 // (ChangeWatch). Accesses are no changes: the statistics of a key are those of when it was copied.
 //
+// What is still pending of the upgrade before (pending_keys.h) is loaded first; if there is no
+// memory for it, there is no copy.
+//
 // A value is copied at once, however large it is. A key space below a few megabytes is not copied:
 // has_copy() is false, and everything goes into the image in the blackout.
 //
@@ -61,9 +64,11 @@ class DatabaseCopy final : public ChangeWatch {
   const BulkWriter& writer() const { return *writer_; }
 
  private:
-  // To a BulkWriter or a BulkPart.
+  // To a BulkWriter or a BulkPart. Adds what it weighs (StateFormat::SizeOfKey) to `weight`.
   template <typename To>
-  absl::Status WriteTo(To& to, const Entry& entry) const;
+  absl::Status WriteTo(To& to, const Entry& entry, uint64_t* weight) const;
+  uint64_t WeightOf(BulkRecords::Position position) const;
+  void Drop(BulkRecords::Position position);
   std::optional<BulkRecords::Position> FindOld(uint64_t hash, const std::string& key) const;
   absl::Status CopyRestInParallel(Database& database);
 
@@ -74,6 +79,7 @@ class DatabaseCopy final : public ChangeWatch {
   absl::flat_hash_map<std::string, uint64_t> changed_;   // with their hashes
   std::vector<std::pair<uint64_t, std::string>> round_;  // descending: copied from the back
   std::vector<const Entry*> bucket_;
+  uint64_t weight_ = 0;  // of the live records
 };
 
 class KeyspaceCopy final : public KeysAhead {
@@ -83,6 +89,9 @@ class KeyspaceCopy final : public KeysAhead {
   // As a threshold: only loads what is pending of the upgrade before.
   static constexpr size_t kOnlyLoad = SIZE_MAX;
 
+  // Of all databases: what to say when there is no memory to load it.
+  static absl::Status NoMemoryFor(const Keyspace& keyspace);
+
   // Both borrowed. `threshold`: instead of kThreshold.
   KeyspaceCopy(Engine& engine, const StateFormat& format, size_t threshold = kThreshold);
   ~KeyspaceCopy() override;
@@ -90,7 +99,7 @@ class KeyspaceCopy final : public KeysAhead {
   KeyspaceCopy& operator=(const KeyspaceCopy&) = delete;
 
   // Works until about `end_ns` (CLOCK_MONOTONIC); false when there is no more to do ahead. Errors:
-  // as BulkWriter.
+  // as BulkWriter, and E_NOMEM when what is pending cannot be loaded, which it stays then.
   absl::StatusOr<bool> Step(int64_t end_ns);
   // Once Step has said false.
   bool has_copy() const { return stage_ == Stage::kDone && attached_; }
@@ -109,7 +118,7 @@ class KeyspaceCopy final : public KeysAhead {
   void EnterNextStage();
   // Each does a small piece; false when its stage is over.
   absl::StatusOr<bool> Piece();
-  bool LoadPiece();
+  absl::StatusOr<bool> LoadPiece();
   bool MeasurePiece();
   absl::StatusOr<bool> CopyPiece();
   absl::StatusOr<bool> RoundPiece();

@@ -7,6 +7,7 @@ $Cxx.namespace("liveexec::image");
 struct BulkSet {
   chunks @0 :List(Chunk);
   kinds @1 :UInt64;            # bit n: there are records of kind n, a number that the component gives
+  weight @2 :UInt64;           # of the live records, on the component's own scale; 0: it has none
 
   struct Chunk {
     message @0 :UInt32;        # of the escrow: the one that holds this chunk's fd

@@ -47,6 +47,7 @@ void BulkRecords::Swap(BulkRecords& other) noexcept {
   std::swap(size_, other.size_);
   std::swap(marked_, other.marked_);
   std::swap(kinds_, other.kinds_);
+  std::swap(weight_, other.weight_);
   std::swap(bytes_, other.bytes_);
   std::swap(escrow_, other.escrow_);
 }
@@ -181,6 +182,7 @@ absl::Status BulkRecords::Add(Syscalls& syscalls, BulkChunk content, uint32_t ma
 
 void BulkRecords::Save(image::BulkSet::Builder image) const {
   image.setKinds(kinds_);
+  image.setWeight(weight_);
   const auto count = std::count_if(chunks_.begin(), chunks_.end(),
                                    [](const Chunk& chunk) { return chunk.live_count > 0; });
   auto list = image.initChunks(static_cast<unsigned>(count));
@@ -207,6 +209,7 @@ absl::StatusOr<BulkRecords> BulkRecords::Open(UniqueFd escrow, image::BulkSet::R
                                               Syscalls& syscalls) {
   BulkRecords set;
   set.kinds_ = image.getKinds();
+  set.weight_ = image.getWeight();
   set.chunks_.reserve(image.getChunks().size());
   for (image::BulkSet::Chunk::Reader from : image.getChunks()) {
     LIVEEXEC_ASSIGN_OR_RETURN(Chunk chunk, OpenChunk(syscalls, escrow.get(), from));

@@ -11,7 +11,8 @@
 //
 // The component numbers its kinds of records (0 to 63), so that a program that does not know all of
 // them finds out before it commits. A mark is the component's own: how many live records have it
-// is known without reading them.
+// is known without reading them. So is the set's weight, one number that the component keeps up to
+// date as it adds and drops records.
 //
 // One thread at a time, except for const functions.
 #ifndef LIVEEXEC_HANDOFF_BULK_RECORDS_H_
@@ -60,6 +61,9 @@ class BulkRecords {
   size_t marked() const { return marked_; }
   // Bit n: there were records of kind n.
   uint64_t kinds() const { return kinds_; }
+  // The component's own; 0 until it is set. It crosses with the set.
+  uint64_t weight() const { return weight_; }
+  void set_weight(uint64_t weight) { weight_ = weight; }
   // Bytes of memory that chunks hold.
   uint64_t bytes() const { return bytes_; }
   size_t chunks() const { return chunks_.size(); }
@@ -67,6 +71,9 @@ class BulkRecords {
   // The live record with that hash for which `is_it` is true.
   using Test = absl::FunctionRef<bool(capnp::AnyPointer::Reader)>;
   std::optional<Position> Find(uint64_t hash, Test is_it) const;
+  uint64_t HashOf(Position position) const {
+    return chunks_[position.chunk].content.HashOf(position.record);
+  }
   // Reads a live record in place. Errors: as BulkChunk::Read.
   absl::Status Read(Position position,
                     absl::FunctionRef<absl::Status(capnp::AnyPointer::Reader)> visit) const;
@@ -120,6 +127,7 @@ class BulkRecords {
   size_t size_ = 0;
   size_t marked_ = 0;
   uint64_t kinds_ = 0;
+  uint64_t weight_ = 0;
   uint64_t bytes_ = 0;
   FdChannelEnds escrow_;
 };

@@ -125,6 +125,16 @@ void Persistence(Engine& engine, Page& page) {
   page.Line("aof_rewrite_in_progress", 0);
 }
 
+// Carried by an upgrade and not loaded yet.
+uint64_t PendingKeys(Engine& engine) {
+  uint64_t keys = 0;
+  for (int i = 0; i < Keyspace::kDatabases; ++i) {
+    const PendingEntries* pending = engine.keyspace().database(i).pending();
+    if (pending != nullptr) keys += pending->size();
+  }
+  return keys;
+}
+
 void Stats(Engine& engine, Page& page) {
   const Statistics& statistics = engine.statistics();
   const PubSub& pubsub = engine.pubsub();
@@ -137,6 +147,7 @@ void Stats(Engine& engine, Page& page) {
   page.Line("rejected_connections", statistics.rejected);
   page.Line("expired_keys", statistics.expired);
   page.Line("liveexec_lost_keys", statistics.lost_keys);
+  page.Line("liveexec_pending_keys", PendingKeys(engine));
   page.Line("evicted_keys", statistics.evicted);
   page.Line("keyspace_hits", statistics.hits);
   page.Line("keyspace_misses", statistics.misses);

@@ -1,4 +1,5 @@
 // Keys, whatever they hold.
+#include <new>
 #include <string>
 #include <vector>
 
@@ -55,13 +56,17 @@ void RandomKey(Call& call) {
 
 // Moves the entry to another name or database, which must be free.
 void MoveEntry(Call& call, Entry* entry, int database, std::string_view key) {
-  Value value = std::move(entry->value);
-  const int64_t expires_at = entry->expires_at;
-  const uint32_t accesses = entry->accesses;
+  Entry* moved = call.engine().Insert(database, key, Value(std::string_view{}));
+  try {
+    call.engine().keyspace().database(database).SetExpiry(moved, entry->expires_at);
+  } catch (const std::bad_alloc&) {
+    call.engine().Erase(database, moved);
+    throw;
+  }
+  // From here on nothing can fail.
+  moved->value = std::move(entry->value);
+  moved->accesses = entry->accesses;
   call.engine().Erase(call.database(), entry);
-  Entry* moved = call.engine().Insert(database, key, std::move(value));
-  moved->accesses = accesses;
-  call.engine().keyspace().database(database).SetExpiry(moved, expires_at);
 }
 
 void Rename(Call& call, bool only_if_absent) {

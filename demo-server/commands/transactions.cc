@@ -1,5 +1,6 @@
 #include "demo-server/commands/transactions.h"
 
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -55,7 +56,12 @@ void Exec(Call& call) {
   if (!session.transaction.open) return call.reply().Error("ERR EXEC without MULTI");
   // A watched key that has expired counts as modified: looking for it touches it.
   const std::vector<KeyName> watched = session.transaction.watched;
-  for (const KeyName& name : watched) engine.Find(name.database, name.key);
+  try {
+    for (const KeyName& name : watched) engine.Find(name.database, name.key);
+  } catch (const std::bad_alloc&) {
+    DropTransaction(engine, session);
+    return call.reply().Error("EXECABORT Transaction discarded because of: there is no memory.");
+  }
   const bool refused = session.transaction.refused;
   const bool outdated = session.transaction.outdated;
   const std::vector<std::vector<std::string>> commands = std::move(session.transaction.commands);

@@ -114,11 +114,20 @@ class Dict {
   // Makes room for `count` nodes at once: for loading.
   void Reserve(size_t count) {
     if (!empty() || count == 0) return;
-    int bits = kLeastBits;
-    while (bits < kMostBits && (size_t{1} << bits) < count) ++bits;
     FreeTable(current_);
-    current_ = MakeTable(bits);
+    current_ = MakeTable(BitsFor(count));
     nodes_.reserve(count);
+  }
+
+  // How many nodes there can be before there has to be more memory for slots.
+  size_t capacity() const { return nodes_.capacity(); }
+  void GrowSlots() { nodes_.reserve(nodes_.capacity() * 2 + 1); }
+
+  // What Reserve takes of the storage (ResidentHeap::CapacityOf), without the nodes.
+  static size_t TablesFor(size_t count) {
+    if (count == 0) return 0;
+    return ResidentHeap::CapacityOf(count * sizeof(Node*)) +
+           ResidentHeap::CapacityOf(sizeof(Node*) << BitsFor(count));
   }
 
   // All nodes, in slot order. Invalid after any change.
@@ -153,6 +162,11 @@ class Dict {
     uint64_t IndexOf(uint64_t hash) const { return hash >> (64 - bits); }
   };
 
+  static int BitsFor(size_t count) {
+    int bits = kLeastBits;
+    while (bits < kMostBits && (size_t{1} << bits) < count) ++bits;
+    return bits;
+  }
   static Table MakeTable(int bits) {
     Table table;
     table.bits = bits;

@@ -9,6 +9,14 @@ bool Database::Contains(std::string_view key) const {
   return pending_ != nullptr && pending_->Contains(key, entries_.HashOf(key));
 }
 
+bool Database::ErasePending(std::string_view key) {
+  if (pending_ == nullptr) return false;
+  const uint64_t hash = entries_.HashOf(key);
+  if (!pending_->Drop(key, hash)) return false;
+  if (watch_ != nullptr) watch_->OnChange(key, hash);
+  return true;
+}
+
 void Database::Erase(Entry* entry) {
   if (watch_ != nullptr) watch_->OnChange(entry->key(), entry->hash);
   if (entry->expires_at != kNoExpiry) Forget(entry);

@@ -46,7 +46,8 @@ class ChangeWatch {
   virtual void OnClear() = 0;
 };
 
-// Entries that are not in their database's table. Load... put some into it, by LoadInto.
+// Entries that are not in their database's table. Load... put some into it; what there is no memory
+// for stays pending, and is std::bad_alloc.
 class PendingEntries {
  public:
   virtual ~PendingEntries() = default;
@@ -55,9 +56,11 @@ class PendingEntries {
   virtual bool Contains(std::string_view key, uint64_t hash) const = 0;
   // False when there is no such key.
   virtual bool Load(Database& database, std::string_view key, uint64_t hash) = 0;
+  // Without loading it. False when there is no such key.
+  virtual bool Drop(std::string_view key, uint64_t hash) = 0;
   // All whose hash is in [first, last].
   virtual void LoadRange(Database& database, uint64_t first, uint64_t last) = 0;
-  // One or a few; to be repeated until size() is 0.
+  // One or a few; to be repeated until size() is 0. After std::bad_alloc it goes on with others.
   virtual void LoadSome(Database& database) = 0;
   using Visit = absl::FunctionRef<void(std::string_view key, int64_t expires_at)>;
   virtual void ForEachKey(Visit visit) const = 0;
@@ -77,9 +80,15 @@ class Database {
     return LoadPending(key);
   }
   bool Contains(std::string_view key) const;
+  // Erases a key that is still pending, for which there may be no memory. False: there is none.
+  bool ErasePending(std::string_view key);
   // `key` must be absent.
   Entry* Insert(std::string_view key, Value value) {
     const uint64_t hash = entries_.HashOf(key);
+    // A slot that was reserved for a pending key is room that is owed.
+    if (storage_guarded && pending_ != nullptr && size() == entries_.capacity()) {
+      entries_.GrowSlots();
+    }
     if (watch_ != nullptr) watch_->OnChange(key, hash);
     return entries_.Insert(key, hash, std::move(value));
   }
@@ -88,6 +97,10 @@ class Database {
   void SetExpiry(Entry* entry, int64_t at);
   void Clear();
   void Reserve(size_t count) { entries_.Reserve(count); }
+  // What tables for `count` keys take of the storage, `with_expiry` of them with one.
+  static size_t TablesFor(size_t count, size_t with_expiry) {
+    return Dict<Entry>::TablesFor(count) + ResidentHeap::CapacityOf(with_expiry * sizeof(Entry*));
+  }
   // To be called when the value of `key` was changed in place.
   void Modified(std::string_view key) {
     if (watch_ != nullptr) watch_->OnChange(key, entries_.HashOf(key));

@@ -21,8 +21,33 @@ namespace liveexec::demo {
 // other thread runs (before the server serves). Guarded by the engine's lock, as the data are.
 inline constinit ResidentHeap* storage_heap = nullptr;
 
+// Room that is owed: what the keys that an upgrade left pending (PendingEntries) will take of
+// storage_heap. Writes may not take it. Guarded as storage_heap is.
+inline constinit size_t storage_owed = 0;
+
+// Whether who allocates may take no room that is owed.
+inline constinit bool storage_guarded = false;
+
+// Says so, or the reverse, until it goes out of scope.
+class StorageGuard {
+ public:
+  explicit StorageGuard(bool guarded) : before_(std::exchange(storage_guarded, guarded)) {}
+  ~StorageGuard() { storage_guarded = before_; }
+  StorageGuard(const StorageGuard&) = delete;
+  StorageGuard& operator=(const StorageGuard&) = delete;
+
+ private:
+  const bool before_;
+};
+
+// Whether `bytes` more leave the room that is owed. Room for anything: on the heap.
+inline bool StorageHasRoomFor(size_t bytes) {
+  return storage_heap == nullptr || storage_heap->HasRoom(bytes + storage_owed);
+}
+
 // Memory for `size` bytes, aligned for any scalar; throws std::bad_alloc.
 inline void* AllocateStorage(size_t size) {
+  if (storage_owed != 0 && storage_guarded && !StorageHasRoomFor(size)) throw std::bad_alloc();
   if (storage_heap != nullptr) return storage_heap->Allocate(size);
   return ::operator new(size);
 }
@@ -37,10 +62,10 @@ inline void FreeStorage(void* memory, [[maybe_unused]] size_t size) {
 }
 
 // False when the next writes would better be refused: the capacity of resident memory is about to
-// be used up. What is left then is for what a single command needs.
+// be used up, or is owed to pending keys. What is left then is for what a single command needs.
 inline bool StorageHasRoom() {
   constexpr size_t kReserve = 1 << 20;
-  return storage_heap == nullptr || storage_heap->HasRoom(kReserve);
+  return StorageHasRoomFor(kReserve);
 }
 
 // Has no state, so that containers in resident memory hold nothing that is one program's.

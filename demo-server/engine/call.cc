@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -55,9 +56,14 @@ Entry* Call::Replace(std::string_view key, Value value) {
 }
 
 bool Call::Erase(std::string_view key) {
-  Entry* entry = Find(key);
-  if (entry == nullptr) return false;
-  engine_.Erase(database(), entry);
+  try {
+    Entry* entry = Find(key);
+    if (entry == nullptr) return false;
+    engine_.Erase(database(), entry);
+  } catch (const std::bad_alloc&) {
+    // It cannot be loaded, but it can go, which makes room.
+    if (!engine_.keyspace().database(database()).ErasePending(key)) throw;
+  }
   Modified(key);
   return true;
 }

@@ -40,6 +40,8 @@
 
 namespace liveexec::demo {
 
+enum class PopResult;
+
 // What the engine asks of the program around it. Called with the lock held, on any loop thread.
 class EngineHost {
  public:
@@ -250,6 +252,7 @@ class Engine {
              bool in_transaction);
   void FeedMonitors(const Session& session, absl::Span<const std::string_view> arguments);
   void ServeReady();
+  PopResult PopFor(Session& session, const KeyName& name, Reply& reply);
   // Whether the parsed command of `session` is to wait for the end of the pause.
   bool Postpone(Session& session);
   void EndPostponement(Session& session);

@@ -13,8 +13,6 @@
 namespace liveexec::demo {
 namespace {
 
-constexpr std::string_view kOutOfMemory = "OOM command not allowed when used memory > 'maxmemory'.";
-
 // The error that Redis has for a name that is no command: the first arguments are part of it, up to
 // a limit.
 std::string UnknownCommand(absl::Span<const std::string_view> arguments) {
@@ -96,7 +94,8 @@ void Engine::Execute(Session& session, absl::Span<const std::string_view> argume
   try {
     ExecuteOne(session, arguments);
   } catch (const std::bad_alloc&) {
-    // The tables are as they were before the element that there was no memory for.
+    // Outside of a command's own work, whose errors Run replies.
+    running_ = nullptr;
     session.out.resize(replied);
     Reply(&session.out, session.protocol).Error(kOutOfMemory);
     ++statistics_.errors;
@@ -197,7 +196,16 @@ void Engine::Run(Session& session, const Command& command,
   if ((command.flags & kDenyOom) != 0 && !StorageHasRoom()) return reply.Error(kOutOfMemory);
   Call call(*this, session, command, arguments, reply, in_transaction);
   writing_ = (command.flags & kWrite) != 0;
-  command.run(call);
+  const size_t replied = reply.size();
+  try {
+    StorageGuard guard((command.flags & kDenyOom) != 0);
+    command.run(call);
+  } catch (const std::bad_alloc&) {
+    // The tables are as they were before the element, or the pending key, that there was no memory
+    // for.
+    reply.Truncate(replied);
+    reply.Error(kOutOfMemory);
+  }
   writing_ = false;
   if (session.tracking.on) Track(session, command, arguments, in_transaction);
   monitors_ += static_cast<int>(session.monitor) - static_cast<int>(had_monitor);

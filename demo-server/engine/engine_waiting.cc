@@ -1,5 +1,6 @@
 // Engine: clients that wait, and what happens by itself as time goes by.
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "demo-server/engine/engine.h"
@@ -25,6 +26,18 @@ void Engine::Unblock(Session& session, Unblocking why) {
   Pend(session);
 }
 
+PopResult Engine::PopFor(Session& session, const KeyName& name, Reply& reply) {
+  const size_t replied = reply.size();
+  try {
+    return Pop(*this, name.database, name.key, session.blocked, reply);
+  } catch (const std::bad_alloc&) {
+    // Not an error of the command that is just running.
+    reply.Truncate(replied);
+    reply.Error(kOutOfMemory);
+    return PopResult::kDone;
+  }
+}
+
 void Engine::ServeReady() {
   // Serving one client may make another key ready (BLMOVE), and so on: each round serves somebody
   // or is the last.
@@ -32,7 +45,7 @@ void Engine::ServeReady() {
     for (const KeyName& name : blocked_.TakeReady()) {
       for (Session* session : blocked_.WaitingFor(name)) {
         Reply reply = ReplyTo(*session);
-        const PopResult result = Pop(*this, name.database, name.key, session->blocked, reply);
+        const PopResult result = PopFor(*session, name, reply);
         if (result == PopResult::kNothing) break;
         if (result == PopResult::kDone) Unblock(*session, Unblocking::kServed);
       }

@@ -1,6 +1,7 @@
 #include "demo-server/engine/pops.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 namespace liveexec::demo {
@@ -30,6 +31,15 @@ void PopMany(Engine& engine, int database, std::string_view key, Entry* entry,
   Finish(engine, database, key, entry);
 }
 
+// std::bad_alloc leaves `element` as it is.
+void Push(List& list, Bytes&& element, bool front) {
+  if (front) {
+    list.push_front(std::move(element));
+  } else {
+    list.push_back(std::move(element));
+  }
+}
+
 void Move(Engine& engine, int database, std::string_view key, Entry* entry,
           const Blocked& operation, Reply& reply) {
   Entry* destination = engine.Find(database, operation.destination);
@@ -37,17 +47,21 @@ void Move(Engine& engine, int database, std::string_view key, Entry* entry,
     reply.Error(kWrongType);
     return;
   }
-  Bytes element = PopElement(*entry->value.As<List>(), operation.from_front);
-  reply.Bulk(element);
   if (destination == nullptr) {
     destination = engine.Insert(database, operation.destination,
                                 Value(Type::kList, engine.keyspace().seed()));
   }
+  List& source = *entry->value.As<List>();
   List& list = *destination->value.As<List>();
-  if (operation.to_front) {
-    list.push_front(std::move(element));
-  } else {
-    list.push_back(std::move(element));
+  Bytes element = PopElement(source, operation.from_front);
+  reply.Bulk(element);
+  try {
+    Push(list, std::move(element), operation.to_front);
+  } catch (const std::bad_alloc&) {
+    // Where it was there is room for it.
+    Push(source, std::move(element), operation.from_front);
+    if (list.empty()) engine.Erase(database, destination);
+    throw;
   }
   engine.Modified(database, operation.destination);
   Finish(engine, database, key, entry);

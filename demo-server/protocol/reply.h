@@ -20,6 +20,8 @@ inline constexpr std::string_view kNotInteger = "ERR value is not an integer or 
 inline constexpr std::string_view kNotFloat = "ERR value is not a valid float";
 inline constexpr std::string_view kNoSuchKey = "ERR no such key";
 inline constexpr std::string_view kIndexOutOfRange = "ERR index out of range";
+inline constexpr std::string_view kOutOfMemory =
+    "OOM command not allowed when used memory > 'maxmemory'.";
 inline constexpr std::string_view kWrongType =
     "WRONGTYPE Operation against a key holding the wrong kind of value";
 
@@ -31,6 +33,9 @@ class Reply {
   int protocol() const { return protocol_; }
   void set_protocol(int protocol) { protocol_ = protocol; }
   size_t errors() const { return errors_; }
+  // Of the output; takes back what was appended since it was `size`.
+  size_t size() const { return out_->size(); }
+  void Truncate(size_t size) { out_->resize(size); }
 
   void Ok() { out_->append("+OK\r\n", 5); }
   void Simple(std::string_view text);

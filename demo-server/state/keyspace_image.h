@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -112,7 +113,12 @@ class KeyspaceImageOf {
       return absl::DataLossError("a key has an impossible value");
     }
     Entry* entry = database.Insert(name, std::move(value));
-    database.SetExpiry(entry, std::max(key.getExpiresAtMs(), kNoExpiry));
+    try {
+      database.SetExpiry(entry, std::max(key.getExpiresAtMs(), kNoExpiry));
+    } catch (const std::bad_alloc&) {
+      database.Erase(entry);  // or it would be here and still pending
+      throw;
+    }
     entry->accessed_at = engine.now();
     if constexpr (kHasAccessStatistics) {
       entry->accesses = key.getAccesses();

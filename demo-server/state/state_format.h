@@ -65,6 +65,9 @@ class StateFormat {
     int64_t expires_at = kNoExpiry;
   };
   virtual KeyHead PeekKey(capnp::AnyPointer::Reader root) const = 0;
+  // What LoadKey takes of the storage (ResidentHeap::CapacityOf), the database's tables not
+  // counted: key_size.h.
+  virtual uint64_t SizeOfKey(capnp::AnyPointer::Reader root) const = 0;
 
   virtual void WriteSession(const Session& session, capnp::AnyPointer::Builder root) const = 0;
   // Fills `session`, id included, but does not make it known to the engine: Engine::Adopt does.

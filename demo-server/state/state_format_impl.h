@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "demo-server/state/bytes.h"
+#include "demo-server/state/key_size.h"
 #include "demo-server/state/keyspace_image.h"
 #include "demo-server/state/session_image.h"
 #include "demo-server/state/state_format.h"
@@ -44,6 +45,9 @@ class StateFormatOf final : public StateFormat {
   KeyHead PeekKey(capnp::AnyPointer::Reader root) const override {
     const auto key = root.getAs<typename Schema::Key>();
     return {FromData(key.getName()), std::max(key.getExpiresAtMs(), kNoExpiry)};
+  }
+  uint64_t SizeOfKey(capnp::AnyPointer::Reader root) const override {
+    return KeySizeOf(root.getAs<typename Schema::Key>());
   }
   void WriteSession(const Session& session, capnp::AnyPointer::Builder root) const override {
     SessionImageOf<Schema>::Write(session, root.initAs<typename Schema::SessionImage>());

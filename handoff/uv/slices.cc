@@ -19,10 +19,10 @@ Slices::~Slices() {
            [](uv_handle_t* handle) { delete reinterpret_cast<uv_timer_t*>(handle); });
 }
 
-void Slices::Start(Work work) {
+void Slices::Start(Work work, uint64_t delay_ms) {
   ++started_;
   work_ = std::move(work);
-  uv_timer_start(timer_, OnTimer, 0, kPeriodMs);
+  uv_timer_start(timer_, OnTimer, delay_ms, kPeriodMs);
 }
 
 void Slices::Stop() {

@@ -33,8 +33,9 @@ class Slices {
   Slices(const Slices&) = delete;
   Slices& operator=(const Slices&) = delete;
 
-  // Instead of whatever was under way. `work` may call Start or Stop.
-  void Start(Work work);
+  // Instead of whatever was under way; the first slice comes after `delay_ms`. `work` may call
+  // Start or Stop.
+  void Start(Work work, uint64_t delay_ms = 0);
   void Stop();
   bool running() const { return static_cast<bool>(work_); }
 

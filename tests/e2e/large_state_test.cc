@@ -172,5 +172,61 @@ TEST_F(LargeStateTest, ACopyForWhichThereIsNoRoomIsAbandonedAndHurtsNobody) {
   ExpectAll(*client);
 }
 
+// With RLIMIT_FSIZE the new program's resident memory is smaller than the old one's.
+TEST_F(LargeStateTest, KeysThatDoNotFitStayPendingUntilThereIsRoom) {
+  DemoServer& server = Start({.arguments = {"--resident"}});
+  auto client = server.Client();
+  ASSERT_NO_FATAL_FAILURE(Fill(*client));
+  // The soft limit alone would be set back to what it was at the start.
+  const rlimit small = {.rlim_cur = 18 << 20, .rlim_max = 18 << 20};
+  ASSERT_EQ(prlimit(server.process().pid(), RLIMIT_FSIZE, &small, nullptr), 0);
+  server.UpgradeTo(Version::kV0);
+  EXPECT_EQ(client->Call({"DBSIZE"}), absl::StrCat(kKeys));
+  EXPECT_THAT(client->Call({"SET", "more", "v"}), HasSubstr("OOM"));
+  const auto answer = UpgradeAnswer(server, BinaryOf(Version::kV1));
+  EXPECT_EQ(answer.value("outcome", ""), "abandoned") << answer;
+  EXPECT_EQ(answer.value("code", ""), "E_NOMEM") << answer;
+  for (size_t key = 0; key < kKeys; key += 2) {
+    EXPECT_EQ(client->Call({"DEL", NameOf(key)}), "1") << key;
+    model_[key].reset();
+  }
+  while (client->Call({"INFO", "stats"}).find("liveexec_pending_keys:0\r") == std::string::npos) {
+  }
+  ExpectAll(*client);
+}
+
+// Full to the brim, to a program that has to load all keys anew, while others want to write.
+TEST_F(LargeStateTest, AFullMemoryOfAnotherLayoutCrossesWhileClientsWrite) {
+  DemoServer& server =
+      Start({.version = Version::kV0, .arguments = {"--resident-capacity", "48MB"}});
+  auto client = server.Client();
+  ASSERT_NO_FATAL_FAILURE(Fill(*client));
+  int filled = 0;
+  while (client->Call({"SET", absl::StrCat("fill", filled), std::string(400, 'f')}) == "OK") {
+    ++filled;
+  }
+  auto writing_client = server.Client();
+  std::atomic<bool> stop{false};
+  int written = 0;
+  std::thread writer([&] {
+    while (!stop) {
+      const std::string name = absl::StrCat("new", written);
+      if (writing_client->Call({"SET", name, std::string(400, 'n')}) == "OK") ++written;
+    }
+  });
+  server.UpgradeTo(Version::kV1);
+  while (client->Call({"INFO", "stats"}).find("liveexec_pending_keys:0\r") == std::string::npos) {
+  }
+  stop = true;
+  writer.join();
+  for (int i = 0; i < filled; ++i) {
+    EXPECT_EQ(client->Call({"DEL", absl::StrCat("fill", i)}), "1") << i;
+  }
+  for (int i = 0; i < written; ++i) {
+    EXPECT_EQ(client->Call({"DEL", absl::StrCat("new", i)}), "1") << i;
+  }
+  ExpectAll(*client);
+}
+
 }  // namespace
 }  // namespace liveexec::e2e
