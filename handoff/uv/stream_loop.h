@@ -108,6 +108,7 @@ class StreamLoop {
 
   ~StreamLoop() = default;
 
+  void SendDeferred();
   static void OnPrepare(uv_prepare_t* handle) noexcept;
   static void OnOwnHandleClosed(uv_handle_t* handle) noexcept;
   void OpenHandles();
