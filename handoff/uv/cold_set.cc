@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/syscalls.h"
+#include "handoff/file_size_signal.h"
 #include "handoff/guarded_call.h"
 
 namespace liveexec::uv {
@@ -80,6 +81,7 @@ absl::Status ColdSet::Add(absl::Span<const int> fds, capnp::MessageBuilder& reco
                  .present = std::vector<bool>(fds.size(), true),
                  .left = fds.size(),
                  .message = capnp::messageToFlatArray(records)};
+  const FileSizeSignalHeld held;
   const kj::ArrayPtr<const kj::byte> bytes = batch.message.asBytes();
   batch.length = bytes.size();
   batch.checksum = XXH3_64bits(bytes.begin(), bytes.size());
