@@ -32,7 +32,7 @@ void StreamLoop::Shutdown() {
   executor_.AtStandstill(this, nullptr);
   // Before and after it serves, the connections belong to another program: no peer is to be told.
   const bool serving = mode_ == Mode::kServing;
-  if (!serving || !WarmNow().ok()) cold_.clear();
+  if (!serving || !WarmNow().ok()) DropAllColdSets();
   mode_ = Mode::kServing;  // closing is not refused
   for (uint64_t id : Ids()) {
     Stream* stream = Find(id);
@@ -147,7 +147,13 @@ absl::Status StreamLoop::Quiesce() {
 }
 
 void StreamLoop::Resume() {
-  if (mode_ == Mode::kQuiesced) mode_ = mode_before_quiesce_;
+  if (mode_ != Mode::kQuiesced) return;
+  mode_ = mode_before_quiesce_;
+  emptied_.clear();
+  for (uint64_t id : std::exchange(to_begin_, {})) {
+    // Before Activate it is Serve that begins all.
+    if (Stream* stream = mode_ == Mode::kServing ? Find(id) : nullptr) BeginCarried(*stream);
+  }
 }
 
 std::vector<uint64_t> StreamLoop::Ids() const {

@@ -44,6 +44,7 @@ class StreamLoop {
     std::function<std::unique_ptr<StreamHandler>(Stream&)> make_handler;
     std::function<void(Stream&)> on_closed;  // after OnClose, before the stream is deleted
     std::function<void()> on_lost;           // a cold connection that could not be had back
+    std::function<void()> on_all_back;       // no cold connection of this loop is left
     std::atomic<size_t>* aside = nullptr;    // counts those that are put aside; borrowed
     uint64_t cold_after_ms = 100;            // what has had no event for so long is idle
     bool any_fd = false;                     // not only stream sockets: each fd is looked at
@@ -116,8 +117,14 @@ class StreamLoop {
   void BeginCarried(Stream& stream);
 
   void CountAside(std::ptrdiff_t change);
+  void HoldFds();
+  void SetLacking(bool lacking);
+  bool AddEmptyColdSet();
+  void DropColdSet();
+  void DropAllColdSets();
   static void OnColdTimer(uv_timer_t* timer) noexcept;
   void StartColdTimer();
+  bool TakeFromCold(uint64_t end_ns);
   void WorkOnCold();
   bool CoolBatch();
   void EndCooling();
@@ -142,10 +149,16 @@ class StreamLoop {
   };
   std::unique_ptr<Cooling> cooling_;            // while it is going on
   std::vector<std::unique_ptr<ColdSet>> cold_;  // never one without members, unless cooling
-  bool warming_ = false;                        // they are to be emptied
-  bool warming_begins_ = false;                 // after the loop's other events
-  absl::AnyInvocable<void() &&> cool_next_;     // the `done` of who waits for that
-  uv_timer_t cold_timer_;                       // runs while there are any
+  // While quiesced: sets that were emptied, whose fds an image may name; and the streams from them,
+  // which do not begin before Resume.
+  std::vector<std::unique_ptr<ColdSet>> emptied_;
+  std::vector<uint64_t> to_begin_;
+  size_t held_fds_ = 0;                      // in the FdReserve
+  bool lacking_ = false;                     // fds to take back with
+  bool warming_ = false;                     // they are to be emptied
+  bool warming_begins_ = false;              // after the loop's other events
+  absl::AnyInvocable<void() &&> cool_next_;  // the `done` of who waits for that
+  uv_timer_t cold_timer_;                    // runs while there are any
   int open_handles_ = 0;
   uv_prepare_t prepare_;
   uv_idle_t idle_;  // runs while attention is wanted: the loop then does not wait

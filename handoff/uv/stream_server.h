@@ -144,6 +144,7 @@ class StreamServer final : public Component {
   void AdoptWaiting(Loop& loop);
   void Adopt(Loop& loop, Waiting waiting);
   void OnClosed();
+  void OnRoom();
   void OnStarved();
   void RetryAccepting();
   absl::Status ExportStreams(ExportContext& context, image::StreamServer::Builder image) const;
