@@ -65,7 +65,8 @@ class StreamLoop {
   StreamLoop(const StreamLoop&) = delete;
   StreamLoop& operator=(const StreamLoop&) = delete;
 
-  // Closes all streams (OnClose is called) and ends this object.
+  // Sends what the kernel takes at once, closes all streams (OnClose is called), and ends this
+  // object.
   void Shutdown();
 
   // Makes a stream over `fd`, and its handler. It does nothing until Begin or Serve. The fd is
@@ -92,8 +93,10 @@ class StreamLoop {
   // Held: all streams begin, carried input is offered, carried output sent, in the loop's next
   // iteration.
   void Serve();
-  // Reports the streams that are closed already, so that no other part of the state remembers them;
-  // then forbids use. Cold sets of an earlier upgrade are emptied, that of this one is sealed.
+  // Sends what waits for the loop's next iteration, and reports the streams that are closed
+  // already, so that no other part of the state remembers them; then forbids use. Cold sets of an
+  // earlier upgrade are emptied, those of this one are sealed. WarmNow while quiesced keeps their
+  // fds open until Resume, which begins what was taken out.
   absl::Status Quiesce();
   void Resume();
 
