@@ -153,6 +153,7 @@ class Blackout {
 std::optional<absl::Status> Cross(Program& program, Attempt& attempt) {
   attempt.blackout_start_ns = MonotonicNs();
   const SignalsBlocked blocked;
+  program.main.BeforeStandstill();
   // A thread that has just begun something long is not waited for beyond the blackout's budget: it
   // is tried again when that has ended.
   const bool budgeted = attempt.request.max_blackout < program.options.quiesce_deadline;

@@ -33,6 +33,11 @@ class Executor {
   // from within a task on the executor's thread, or on the main thread while that one stands still.
   virtual bool RunPosted() { return false; }
 
+  // Called on the loop's thread, in a task of its executor, when it is about to stand still for an
+  // upgrade: for a blackout, or while its state is looked at. What the loop has put off until the
+  // end of its iteration, and need not wait that long, is done now: output is sent.
+  virtual void BeforeStandstill() {}
+
   // Optional; for the main executor. Calls `on_readable` on the loop's thread, between two
   // callbacks, whenever `fd` (borrowed, one that epoll takes) is readable, until Unwatch(); it may
   // call Unwatch() itself, and does not keep the loop running. One fd at a time. The framework then

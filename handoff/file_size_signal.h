@@ -15,10 +15,14 @@ class FileSizeSignalHeld {
     sigemptyset(&signal_);
     sigaddset(&signal_, SIGXFSZ);
     pthread_sigmask(SIG_BLOCK, &signal_, &before_);
+    sigset_t pending;
+    sigpending(&pending);
+    was_pending_ = sigismember(&pending, SIGXFSZ) == 1;
   }
   ~FileSizeSignalHeld() {
     const struct timespec now = {};
-    if (sigismember(&before_, SIGXFSZ) == 0) sigtimedwait(&signal_, nullptr, &now);
+    // Also where all signals are blocked already: it would be delivered when they are not any more.
+    if (!was_pending_) sigtimedwait(&signal_, nullptr, &now);
     pthread_sigmask(SIG_SETMASK, &before_, nullptr);
   }
   FileSizeSignalHeld(const FileSizeSignalHeld&) = delete;
@@ -26,6 +30,7 @@ class FileSizeSignalHeld {
 
  private:
   sigset_t signal_, before_;
+  bool was_pending_;
 };
 
 }  // namespace liveexec

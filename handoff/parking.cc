@@ -23,6 +23,7 @@ struct Parking::Gathering {
 
   // On the thread to be parked.
   void Arrive(Executor& executor) {
+    executor.BeforeStandstill();
     std::unique_lock lock(mutex);
     if (release) return;
     if (refuse_busy && executor.OperationsInFlight() > 0) {

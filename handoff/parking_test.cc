@@ -47,6 +47,16 @@ std::string BlockedSignals(pid_t thread) {
   return "";
 }
 
+TEST_F(ParkingTest, EveryThreadIsToldBeforeItStandsStill) {
+  for (Parking::For purpose : {kForExec, kForSnapshot}) {
+    ASSERT_TRUE(parking_.Park(purpose, kLong).ok());
+    for (ThreadExecutor& executor : executors_) {
+      EXPECT_EQ(executor.standstills(), purpose == kForExec ? 1 : 2);
+    }
+    parking_.Release();
+  }
+}
+
 TEST_F(ParkingTest, NothingRunsBetweenParkAndRelease) {
   std::array<pid_t, 4> threads;
   for (size_t i = 0; i < 4; ++i) {

@@ -35,6 +35,7 @@ constexpr std::chrono::milliseconds kPause(20);
 absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
                                       const Successor& successor, Executor* caller,
                                       absl::Duration patience) {
+  program.main.BeforeStandstill();
   absl::Status parked = program.parking.Park(Parking::For::kSnapshot, patience, caller);
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
   int64_t slice_ns = absl::ToInt64Nanoseconds(std::min(program.options.rehearsal_slice, kLongest));
@@ -70,6 +71,7 @@ absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
   if (caller == &program.main) {
     return ExportOnMain(program, inspector, successor, nullptr, program.options.quiesce_deadline);
   }
+  if (caller != nullptr) caller->BeforeStandstill();
   const absl::Duration patience = std::min(program.options.quiesce_deadline, kLongest);
   const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(patience);
   while (auto result = ExportByMain(program, inspector, successor, caller, deadline)) {

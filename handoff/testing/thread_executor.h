@@ -26,9 +26,12 @@ class ThreadExecutor : public Executor {
   void Unwatch() override { watched_ = -1; }
   // What operations_in_flight is set to; counts how often it was asked for.
   int OperationsInFlight() override;
+  void BeforeStandstill() override { ++standstills_; }
 
   void set_operations_in_flight(int count) { operations_ = count; }
   int times_asked() const { return asked_; }
+  // How often it was told that it will stand still.
+  int standstills() const { return standstills_; }
 
   // Runs `task` on the thread and waits for it.
   void Run(absl::AnyInvocable<void() &&> task);
@@ -46,7 +49,7 @@ class ThreadExecutor : public Executor {
   UniqueFd wake_;     // eventfd
   int watched_ = -1;  // borrowed; the thread's
   std::function<void()> on_readable_;
-  std::atomic<int> operations_{0}, asked_{0};
+  std::atomic<int> operations_{0}, asked_{0}, standstills_{0};
   std::mutex mutex_;
   std::deque<absl::AnyInvocable<void() &&>> tasks_;
   bool stop_ = false;

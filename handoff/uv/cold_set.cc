@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/syscalls.h"
+#include "handoff/file_size_signal.h"
 #include "handoff/guarded_call.h"
 
 namespace liveexec::uv {
@@ -53,6 +54,7 @@ ColdSet::~ColdSet() {
 
 absl::StatusOr<std::unique_ptr<ColdSet>> ColdSet::Create() {
   std::unique_ptr<ColdSet> set(new ColdSet());
+  set->largest_batch_ = kBatchSize;
   Syscalls& syscalls = Syscalls::Kernel();
   set->events_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!set->events_) return ErrnoError(errno, "epoll_create1 for idle connections");
@@ -80,6 +82,7 @@ absl::Status ColdSet::Add(absl::Span<const int> fds, capnp::MessageBuilder& reco
                  .present = std::vector<bool>(fds.size(), true),
                  .left = fds.size(),
                  .message = capnp::messageToFlatArray(records)};
+  const FileSizeSignalHeld held;
   const kj::ArrayPtr<const kj::byte> bytes = batch.message.asBytes();
   batch.length = bytes.size();
   batch.checksum = XXH3_64bits(bytes.begin(), bytes.size());
@@ -130,6 +133,7 @@ absl::StatusOr<std::unique_ptr<ColdSet>> ColdSet::Open(UniqueFd events, UniqueFd
       batch.left += present ? 1 : 0;
     }
     set->size_ += batch.left;
+    set->largest_batch_ = std::max(set->largest_batch_, batch.present.size());
     set->batches_.push_back(std::move(batch));
   }
   LIVEEXEC_RETURN_IF_ERROR(set->Verify());
@@ -143,7 +147,7 @@ absl::Status ColdSet::Verify() const {
     const bool inside = batch.offset % sizeof(capnp::word) == 0 &&
                         batch.length % sizeof(capnp::word) == 0 && batch.offset <= bytes.size() &&
                         batch.length <= bytes.size() - batch.offset;
-    if (!inside || batch.present.size() > kBatchSize) {
+    if (!inside || batch.present.size() > kFdsPerBatch) {
       return absl::DataLossError(absl::StrCat("batch ", i, " of idle connections is impossible"));
     }
     if (XXH3_64bits(bytes.data() + batch.offset, batch.length) != batch.checksum) {

@@ -40,8 +40,9 @@ namespace liveexec::uv {
 
 class ColdSet {
  public:
-  // Members to a batch: what is put in, and fetched from the escrow, at once.
-  static constexpr size_t kBatchSize = 126;
+  // Members to a batch: what is put in, and fetched from the escrow, at once. To fetch one takes as
+  // many free fds; a set holds at least 278 batches.
+  static constexpr size_t kBatchSize = 32;
 
   // Takes over one member: its fd, and the record that was written for it.
   using Taker = absl::FunctionRef<void(UniqueFd fd, image::Stream::Reader record)>;
@@ -51,7 +52,8 @@ class ColdSet {
 
   // Adds 1 to kBatchSize sockets (borrowed; the caller closes them afterwards), whose records are
   // the `streams` of `records`' root, an image::ColdBatch, in the same order. All or none. Errors
-  // carry the errno: ENOSPC, EAGAIN, ETOOMANYREFS: the system has no room for more.
+  // carry the errno: EAGAIN, this set is full; ENOSPC, EFBIG, ETOOMANYREFS, the system has no room
+  // for more.
   absl::Status Add(absl::Span<const int> fds, capnp::MessageBuilder& records);
 
   // Nothing can be added from here on. Before it is carried.
@@ -76,6 +78,8 @@ class ColdSet {
 
   // Members that have not been taken out.
   size_t size() const { return size_; }
+  // Free fds that it takes to fetch any of them.
+  size_t largest_batch() const { return largest_batch_; }
 
   // Takes out members that have become readable, or whose peer is gone. Never blocks.
   // ResourceExhausted: the fd table is full; they are tried again with the next call. Any other
@@ -112,6 +116,7 @@ class ColdSet {
   std::vector<Batch> batches_;
   std::vector<uint64_t> woken_;  // members, as in the events' data
   size_t size_ = 0;
+  size_t largest_batch_ = 0;
 };
 
 }  // namespace liveexec::uv

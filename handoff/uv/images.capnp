@@ -19,6 +19,7 @@ struct Stream {
   shutdownWanted @9 :Bool;  # half-close when `unsent` is sent
   shutdownDone @10 :Bool;
   state @11 :AnyPointer;    # what StreamHandler::Save wrote; null if nothing
+  wasCold @12 :Bool;        # a cold set may hold its socket as well: to end it takes shutdown()
 }
 
 struct Listener {

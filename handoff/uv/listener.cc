@@ -161,6 +161,7 @@ void Listener::Stop() {
 void Listener::AcceptSome() {
   // `accepted` may stop this listener.
   for (int i = 0; i < kAcceptsPerWakeup && fd_; ++i) {
+    if (!events_.may_accept()) return Starve();
     UniqueFd fd(accept4(fd_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
       if (tcp_) SetFlag(fd.get(), IPPROTO_TCP, TCP_NODELAY);

@@ -35,6 +35,8 @@ class Listener {
   struct Events {
     // A new connection: non-blocking, CLOEXEC, TCP ones with TCP_NODELAY.
     std::function<void(UniqueFd)> accepted;
+    // Asked before each. False: as if there were no fd left.
+    std::function<bool()> may_accept;
     // The process or the system is out of fds or memory: accepting has stopped. Call Start() when
     // something was closed, or a while later.
     std::function<void()> starved;

@@ -93,6 +93,15 @@ bool LoopExecutor::RunPosted() {
   return true;
 }
 
+void LoopExecutor::BeforeStandstill() {
+  for (const auto& [owner, task] : at_standstill_) task();
+}
+
+void LoopExecutor::AtStandstill(const void* owner, std::function<void()> task) {
+  std::erase_if(at_standstill_, [&](const auto& one) { return one.first == owner; });
+  if (task) at_standstill_.emplace_back(owner, std::move(task));
+}
+
 bool LoopExecutor::Watch(int fd, std::function<void()> on_readable) {
   Unwatch();
   auto* watched = new Watched{.poll = {}, .on_readable = std::move(on_readable)};

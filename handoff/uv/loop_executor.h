@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <functional>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -44,6 +45,14 @@ class LoopExecutor final : public Executor {
   void Post(absl::AnyInvocable<void() &&> task) override;
 
   bool RunPosted() override;
+
+  // Calls what AtStandstill() was given.
+  void BeforeStandstill() override;
+
+  // For components that put work off until the loop next waits: `task` does it, and is called
+  // before the loop stands still instead. One for each `owner`; empty: none any more. It calls no
+  // code of the application. Loop's thread, or while that is parked or not running.
+  void AtStandstill(const void* owner, std::function<void()> task);
 
   bool Watch(int fd, std::function<void()> on_readable) override;
   void Unwatch() override;
@@ -78,6 +87,7 @@ class LoopExecutor final : public Executor {
   Watched* watched_ = nullptr;
   absl::Status status_;
   std::function<int()> carried_;
+  std::vector<std::pair<const void*, std::function<void()>>> at_standstill_;
 
   std::mutex mutex_;
   std::vector<absl::AnyInvocable<void() &&>> posted_;  // guarded by mutex_

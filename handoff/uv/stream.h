@@ -64,7 +64,7 @@ class StreamHandler {
   virtual size_t OnInput(Stream& stream, std::string_view input) = 0;
 
   // The peer will send no more. What OnInput has not consumed is still in stream.unread(). Default:
-  // stream.CloseAfterFlush().
+  // stream.CloseAfterFlush(). Once nothing can be written either, the stream is closed after it.
   virtual void OnEnd(Stream& stream);
 
   // All output is in the kernel; called after each time that some was written.
@@ -161,6 +161,7 @@ class Stream {
     kCloseAfterFlush = 1 << 6,
     kShutdownWanted = 1 << 7,
     kShutdownDone = 1 << 8,
+    kWasCold = 1 << 17,  // a cold set may have a duplicate of the fd still
     // What is known of this moment only.
     kHandleOpen = 1 << 9,  // the poll handle is initialized and not yet closed
     kFinished = 1 << 10,   // OnClose has returned
@@ -170,7 +171,6 @@ class Stream {
     kDrainDue = 1 << 14,        // OnDrained is owed once all is sent
     kOfferWanted = 1 << 15,     // unread input is to be offered by the attention list
     kNeedsAttention = 1 << 16,  // it is on the attention list
-    kWasCold = 1 << 17,         // its escrow may have a duplicate of the fd still
 
     kNoReading = kNotReadable | kNotOpened | kPaused | kEnded | kCloseAfterFlush | kClosed,
     kNoWriting = kNotWritable | kCloseAfterFlush | kShutdownWanted | kClosed | kWriteBroken,
@@ -209,6 +209,7 @@ class Stream {
   absl::Status WriteUncorked(std::string_view bytes);
   void Uncork();
   void SendPending();
+  void SendLast();
   void WriteThrough(std::string_view bytes);
   void OnWriteError();
   void DiscardInput();

@@ -52,6 +52,7 @@ absl::Status StreamImage::Save(const Stream& stream, image::Stream::Builder reco
   record.setCloseAfterFlush(stream.Is(Stream::kCloseAfterFlush));
   record.setShutdownWanted(stream.Is(Stream::kShutdownWanted));
   record.setShutdownDone(stream.Is(Stream::kShutdownDone));
+  record.setWasCold(stream.Is(Stream::kWasCold));
   // A handler that has not been told of its connection has nothing to say.
   if (stream.Is(Stream::kNotOpened)) return absl::OkStatus();
   return Annotate(stream.handler_->Save(record.initState()), absl::StrCat("stream ", stream.id_));
@@ -67,6 +68,7 @@ absl::Status StreamImage::Load(Stream& stream, image::Stream::Reader record) {
   if (record.getCloseAfterFlush()) stream.Set(Stream::kCloseAfterFlush);
   if (record.getShutdownWanted()) stream.Set(Stream::kShutdownWanted);
   if (record.getShutdownDone()) stream.Set(Stream::kShutdownDone);
+  if (record.getWasCold()) stream.Set(Stream::kWasCold);
   if (!record.hasState()) return absl::OkStatus();
   return Annotate(stream.handler_->Load(record.getState()), absl::StrCat("stream ", stream.id_));
 }

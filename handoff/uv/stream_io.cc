@@ -75,8 +75,9 @@ void Stream::ReadSome() {
 
 void Stream::OnPeerEnd() {
   Set(kEnded);
-  if (Is(kWriteBroken | kShutdownDone)) return Close();
   handler_->OnEnd(*this);
+  // Nothing can come or go any more.
+  if (Is(kWriteBroken | kShutdownDone)) return Close();
   if (!Is(kClosed | kBlocked)) Flush();
 }
 
@@ -150,6 +151,13 @@ void Stream::SendPending() {
   if (n > 0) out_.Consume(static_cast<size_t>(n));
   // Less than all means that the kernel's buffer is full: another call would only say so.
   if (!out_.empty()) Set(kBlocked);
+}
+
+// The server ends: what was answered in the loop's last iteration is still on its way.
+void Stream::SendLast() {
+  if (Is(kClosed | kBlocked) || out_.empty()) return;
+  SendPending();
+  if (!Is(kClosed)) DiscardInput();
 }
 
 void Stream::WriteThrough(std::string_view bytes) {

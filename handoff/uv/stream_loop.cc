@@ -24,18 +24,24 @@ void StreamLoop::OpenHandles() {
   uv_timer_init(executor_.loop(), &cold_timer_);
   prepare_.data = idle_.data = cold_timer_.data = this;
   open_handles_ = 3;
+  executor_.AtStandstill(this, [this] { SendDeferred(); });
 }
 
 void StreamLoop::Shutdown() {
   shut_down_ = true;
+  executor_.AtStandstill(this, nullptr);
   // Before and after it serves, the connections belong to another program: no peer is to be told.
   const bool serving = mode_ == Mode::kServing;
-  if (!serving || !WarmNow().ok()) cold_.clear();
+  if (!serving || !WarmNow().ok()) DropAllColdSets();
   mode_ = Mode::kServing;  // closing is not refused
   for (uint64_t id : Ids()) {
     Stream* stream = Find(id);
     if (stream == nullptr) continue;
-    if (!serving) stream->Unset(Stream::kWasCold);
+    if (serving) {
+      stream->SendLast();
+    } else {
+      stream->Unset(Stream::kWasCold);
+    }
     stream->Close();
   }
   while (Stream* stream = TakeAttention()) {
@@ -117,9 +123,11 @@ void StreamLoop::BeginCarried(Stream& stream) {
 
 absl::Status StreamLoop::Quiesce() {
   if (warming_) LIVEEXEC_RETURN_IF_ERROR(WarmNow());
-  // OnClose may close others, which adds to the list: until none is left.
+  // What the kernel takes now need not be carried. OnClose may close others, or write to them,
+  // which adds to the list: until none is left.
   for (bool found = true; found;) {
     found = false;
+    SendDeferred();
     Stream* stream = attention_first_;
     attention_first_ = attention_last_ = nullptr;
     while (stream != nullptr) {
@@ -139,7 +147,13 @@ absl::Status StreamLoop::Quiesce() {
 }
 
 void StreamLoop::Resume() {
-  if (mode_ == Mode::kQuiesced) mode_ = mode_before_quiesce_;
+  if (mode_ != Mode::kQuiesced) return;
+  mode_ = mode_before_quiesce_;
+  emptied_.clear();
+  for (uint64_t id : std::exchange(to_begin_, {})) {
+    // Before Activate it is Serve that begins all.
+    if (Stream* stream = mode_ == Mode::kServing ? Find(id) : nullptr) BeginCarried(*stream);
+  }
 }
 
 std::vector<uint64_t> StreamLoop::Ids() const {
@@ -180,6 +194,15 @@ Stream* StreamLoop::TakeAttention() {
   if (attention_first_ == nullptr) attention_last_ = nullptr;
   stream->Unset(Stream::kNeedsAttention);
   return stream;
+}
+
+// What has been put off until the loop next waits, for when that will be late or never. Calls no
+// handler.
+void StreamLoop::SendDeferred() {
+  if (mode_ != Mode::kServing) return;
+  for (Stream* stream = attention_first_; stream != nullptr; stream = stream->next_attention_) {
+    if (!stream->Is(Stream::kClosed | Stream::kBlocked)) stream->SendPending();
+  }
 }
 
 void StreamLoop::OnPrepare(uv_prepare_t* handle) noexcept {

@@ -44,6 +44,7 @@ class StreamLoop {
     std::function<std::unique_ptr<StreamHandler>(Stream&)> make_handler;
     std::function<void(Stream&)> on_closed;  // after OnClose, before the stream is deleted
     std::function<void()> on_lost;           // a cold connection that could not be had back
+    std::function<void()> on_all_back;       // no cold connection of this loop is left
     std::atomic<size_t>* aside = nullptr;    // counts those that are put aside; borrowed
     uint64_t cold_after_ms = 100;            // what has had no event for so long is idle
     bool any_fd = false;                     // not only stream sockets: each fd is looked at
@@ -64,7 +65,8 @@ class StreamLoop {
   StreamLoop(const StreamLoop&) = delete;
   StreamLoop& operator=(const StreamLoop&) = delete;
 
-  // Closes all streams (OnClose is called) and ends this object.
+  // Sends what the kernel takes at once, closes all streams (OnClose is called), and ends this
+  // object.
   void Shutdown();
 
   // Makes a stream over `fd`, and its handler. It does nothing until Begin or Serve. The fd is
@@ -91,8 +93,10 @@ class StreamLoop {
   // Held: all streams begin, carried input is offered, carried output sent, in the loop's next
   // iteration.
   void Serve();
-  // Reports the streams that are closed already, so that no other part of the state remembers them;
-  // then forbids use. Cold sets of an earlier upgrade are emptied, that of this one is sealed.
+  // Sends what waits for the loop's next iteration, and reports the streams that are closed
+  // already, so that no other part of the state remembers them; then forbids use. Cold sets of an
+  // earlier upgrade are emptied, those of this one are sealed. WarmNow while quiesced keeps their
+  // fds open until Resume, which begins what was taken out.
   absl::Status Quiesce();
   void Resume();
 
@@ -108,6 +112,7 @@ class StreamLoop {
 
   ~StreamLoop() = default;
 
+  void SendDeferred();
   static void OnPrepare(uv_prepare_t* handle) noexcept;
   static void OnOwnHandleClosed(uv_handle_t* handle) noexcept;
   void OpenHandles();
@@ -115,8 +120,14 @@ class StreamLoop {
   void BeginCarried(Stream& stream);
 
   void CountAside(std::ptrdiff_t change);
+  void HoldFds();
+  void SetLacking(bool lacking);
+  bool AddEmptyColdSet();
+  void DropColdSet();
+  void DropAllColdSets();
   static void OnColdTimer(uv_timer_t* timer) noexcept;
   void StartColdTimer();
+  bool TakeFromCold(uint64_t end_ns);
   void WorkOnCold();
   bool CoolBatch();
   void EndCooling();
@@ -141,10 +152,16 @@ class StreamLoop {
   };
   std::unique_ptr<Cooling> cooling_;            // while it is going on
   std::vector<std::unique_ptr<ColdSet>> cold_;  // never one without members, unless cooling
-  bool warming_ = false;                        // they are to be emptied
-  bool warming_begins_ = false;                 // after the loop's other events
-  absl::AnyInvocable<void() &&> cool_next_;     // the `done` of who waits for that
-  uv_timer_t cold_timer_;                       // runs while there are any
+  // While quiesced: sets that were emptied, whose fds an image may name; and the streams from them,
+  // which do not begin before Resume.
+  std::vector<std::unique_ptr<ColdSet>> emptied_;
+  std::vector<uint64_t> to_begin_;
+  size_t held_fds_ = 0;                      // in the FdReserve
+  bool lacking_ = false;                     // fds to take back with
+  bool warming_ = false;                     // they are to be emptied
+  bool warming_begins_ = false;              // after the loop's other events
+  absl::AnyInvocable<void() &&> cool_next_;  // the `done` of who waits for that
+  uv_timer_t cold_timer_;                    // runs while there are any
   int open_handles_ = 0;
   uv_prepare_t prepare_;
   uv_idle_t idle_;  // runs while attention is wanted: the loop then does not wait

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "core/supervisor.h"
+#include "handoff/uv/fd_reserve.h"
 #include "handoff/uv/listener.h"
 #include "handoff/uv/server_loop.h"
 
@@ -39,6 +40,7 @@ StreamServer::StreamServer(Options options)
       .make_handler = options_.make_handler,
       .on_closed = [this](Stream&) { OnClosed(); },
       .on_lost = [this] { OnClosed(); },
+      .on_all_back = [this] { OnRoom(); },
       .aside = &aside_,
       .cold_after_ms = options_.cold_after_ms,
       .max_unread = options_.max_unread,
@@ -123,6 +125,7 @@ void StreamServer::AddListener(UniqueFd fd, std::string path) {
       std::move(fd), std::move(path),
       Listener::Events{
           .accepted = [this, index](UniqueFd accepted) { OnAccepted(index, std::move(accepted)); },
+          .may_accept = [] { return FdReserve::OfThisProcess().MayAccept(); },
           .starved = [this] { OnStarved(); },
       }));
 }
@@ -164,6 +167,7 @@ void StreamServer::OnAccepted(uint32_t listener, UniqueFd fd) {
   Loop& loop = *loops_[next_loop_++ % loops_.size()];
   Waiting waiting = {next_id_++, listener, std::move(fd)};
   size_.fetch_add(1, std::memory_order_relaxed);
+  FdReserve::OfThisProcess().Accepted();
   if (&loop == loops_[0].get()) return Adopt(loop, std::move(waiting));
   // Not into the task: an upgrade may come before it runs, and must find the fd (Export).
   if (loop.AddWaiting(std::move(waiting)))
@@ -185,6 +189,12 @@ void StreamServer::Adopt(Loop& loop, Waiting waiting) {
 
 void StreamServer::OnClosed() {
   size_.fetch_sub(1, std::memory_order_relaxed);
+  FdReserve::OfThisProcess().Closed();
+  OnRoom();
+}
+
+// There may be fds for those who wait to be accepted. Any loop's thread.
+void StreamServer::OnRoom() {
   if (!starved_.load(std::memory_order_relaxed) || !starved_.exchange(false)) return;
   loops_[0]->executor.Post([self = self_] {
     if (*self != nullptr) (*self)->RetryAccepting();

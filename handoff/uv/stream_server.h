@@ -18,8 +18,8 @@
 //
 // Threads. loops[0] is the main executor's: it accepts. Connections are handed round robin to all
 // loops. Constructor, destructor, Listen*, StopListening and the Component calls belong to the main
-// thread. The destructor closes everything; it waits for the other loops, which must be running (or
-// never have run).
+// thread. The destructor closes everything, after what the kernel takes at once of pending output;
+// it waits for the other loops, which must be running (or never have run).
 #ifndef LIVEEXEC_HANDOFF_UV_STREAM_SERVER_H_
 #define LIVEEXEC_HANDOFF_UV_STREAM_SERVER_H_
 
@@ -62,7 +62,8 @@ struct StreamServerOptions {
   size_t max_pending_output = 0;        // bytes; a connection with more is closed; 0: unlimited
   int backlog = 511;
   // From so many connections on, idle ones whose handlers allow it (StreamHandler::MayGoCold) are
-  // put aside ahead of a blackout, so that it does not get longer with their number.
+  // put aside ahead of a blackout, so that it does not get longer with their number. While any are,
+  // new connections are accepted only as long as the fd table keeps room for those to come back.
   size_t cold_threshold = 128;
   uint64_t cold_after_ms = 100;  // what has had no event for so long is idle
   // Have the supervisor (systemd: FileDescriptorStoreMax=) keep the listeners, under `name`: when
@@ -102,7 +103,9 @@ class StreamServer final : public Component {
 
   // Every open connection of all loops. Main thread, when all loops are parked or have not begun
   // (inside Component calls). `visit` must not close streams of loops that run. These three first
-  // take back what was put aside (cold_threshold), and so cost time in a blackout.
+  // take back what was put aside (cold_threshold), as far as the fd table has room for it, and so
+  // cost time in a blackout. While the server is quiesced, what was exported stays valid, and
+  // Resume serves those that were taken back.
   void ForEach(absl::FunctionRef<void(Stream&, StreamHandler&)> visit);
   // Those of one loop, in the order of their ids; on that loop's thread. `visit` may close them.
   void ForEachOn(LoopExecutor& loop, absl::FunctionRef<void(Stream&, StreamHandler&)> visit);
@@ -144,6 +147,7 @@ class StreamServer final : public Component {
   void AdoptWaiting(Loop& loop);
   void Adopt(Loop& loop, Waiting waiting);
   void OnClosed();
+  void OnRoom();
   void OnStarved();
   void RetryAccepting();
   absl::Status ExportStreams(ExportContext& context, image::StreamServer::Builder image) const;

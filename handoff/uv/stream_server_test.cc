@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "handoff/uv/loop_threads.h"
+#include "handoff/uv/testing/fd_limit.h"
 #include "handoff/uv/testing/parked.h"
 #include "handoff/uv/testing/scripted_handler.h"
 #include "handoff/uv/testing/test_client.h"
@@ -23,6 +23,7 @@ namespace liveexec::uv {
 namespace {
 
 using testing::FakeUpgrader;
+using testing::FdLimit;
 using testing::Script;
 using testing::Scripted;
 using testing::TestClient;
@@ -148,27 +149,6 @@ TEST(StreamServer, MayStopListeningInsideAHandler) {
   loop.RunUntil([&] { return client.Has("x"); });
 }
 
-// Restores the limit, whatever the test does.
-class FdLimit {
- public:
-  FdLimit() { getrlimit(RLIMIT_NOFILE, &before_); }
-  ~FdLimit() { setrlimit(RLIMIT_NOFILE, &before_); }
-  // Leaves no fd beyond those that are open.
-  void LeaveNone() {
-    UniqueFd next(dup(0));
-    Set(static_cast<rlim_t>(next.get()));
-  }
-  void Restore() { Set(before_.rlim_cur); }
-
- private:
-  void Set(rlim_t limit) {
-    rlimit now = before_;
-    now.rlim_cur = limit;
-    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &now), 0);
-  }
-  rlimit before_;
-};
-
 TEST(StreamServer, WaitsWithoutSpinningWhenItIsOutOfFdsAndAcceptsWhenOneIsClosed) {
   TestLoop loop;
   auto server = MakeServer({&loop.executor()});
@@ -178,7 +158,7 @@ TEST(StreamServer, WaitsWithoutSpinningWhenItIsOutOfFdsAndAcceptsWhenOneIsClosed
   loop.RunUntil([&] { return server->size() == 1; });
   TestClient second = TestClient::Tcp("127.0.0.1", port);
   FdLimit limit;
-  limit.LeaveNone();
+  limit.Leave(0);
   second.Send("x");
 
   // One failed accept, then nothing: a busy loop would make thousands of iterations in a while.
@@ -211,7 +191,7 @@ TEST(StreamServer, AcceptsAgainWhenTheFdsComeBackFromElsewhere) {
   TestClient client = TestClient::Tcp("127.0.0.1", port);
   client.Send("x");
   FdLimit limit;
-  limit.LeaveNone();
+  limit.Leave(0);
   loop.RunReady();
   EXPECT_EQ(server->size(), 0u);
   limit.Restore();
