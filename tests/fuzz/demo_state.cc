@@ -2,8 +2,6 @@
 
 #include <capnp/message.h>
 
-#include <set>
-
 #include "tests/fuzz/fuzzing.h"
 
 namespace liveexec::fuzz {
@@ -54,8 +52,8 @@ std::string Comparable(const StateFormat& format, const demo::Session& session) 
   std::string text = SessionExport(format, plain);
   for (const auto* names : {&session.channels, &session.patterns, &session.shard_channels}) {
     text += '\n';
-    for (const std::string& name : std::set<std::string>(names->begin(), names->end())) {
-      text += std::to_string(name.size()) + ":" + name;
+    for (const std::string_view name : names->InOrder()) {
+      text += std::to_string(name.size()) + ":" + std::string(name);
     }
   }
   return text;
