@@ -31,9 +31,9 @@ absl::Status Serve(const char* port, const char* control) {
   auto upgrader = liveexec::Upgrader::Create(executor, {.control_socket = control});
   if (!upgrader.ok()) return upgrader.status();
   liveexec::uv::StreamServer clients(
-      {.name = "clients",
-       .loops = {&executor},
-       .make_handler = [](liveexec::uv::Stream&) { return std::make_unique<Echo>(); }});
+      {.name = "clients", .loops = {&executor}, .make_handler = [](liveexec::uv::Stream&) {
+         return std::make_unique<Echo>();
+       }});
   absl::Status status = (*upgrader)->Register(clients);
   if (status.ok() && (*upgrader)->fresh()) {
     status = clients.ListenTcp("127.0.0.1", atoi(port)).status();

@@ -21,7 +21,8 @@ inline constexpr size_t kFaultSize = 64;
 std::string Fault();
 
 // Misbehaves if the fault is "PLACE:WHAT" for this `place`; otherwise ok. WHAT is one of
-//   null abort throw int terminate stack hang exit0 exit7 quick fpe ill bus error coded thread title
+//   null abort throw int terminate stack hang exit0 exit7 quick fpe ill bus error coded thread
+//   title
 absl::Status Misbehave(std::string_view place);
 
 }  // namespace liveexec
