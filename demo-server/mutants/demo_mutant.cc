@@ -56,6 +56,9 @@ class MutantFormat final : public StateFormat {
     return good_.LoadKey(root, database, engine);
   }
   KeyHead PeekKey(capnp::AnyPointer::Reader root) const override { return good_.PeekKey(root); }
+  uint64_t SizeOfKey(capnp::AnyPointer::Reader root) const override {
+    return good_.SizeOfKey(root);
+  }
   void WriteSession(const Session& session, capnp::AnyPointer::Builder root) const override {
     good_.WriteSession(session, root);
   }
