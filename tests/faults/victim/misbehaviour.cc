@@ -152,8 +152,12 @@ void Misbehave(std::string_view action, int number) {
   }
   if (action == "memory") UseUpMemory();
   if (action == "interrupt") {
-    // A handler that does nothing loses what it is told at exec, as one with a pipe does.
-    signal(SIGINT, [](int) {});
+    // A handler that does nothing loses what it is told at exec, as one with a pipe does. Once it
+    // has run, everything is as before.
+    struct sigaction nothing = {};
+    nothing.sa_handler = [](int) {};
+    nothing.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigaction(SIGINT, &nothing, nullptr);
     raise(SIGINT);
   }
   if (action == "jump") wall_clock_offset = number;
