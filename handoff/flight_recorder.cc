@@ -63,6 +63,7 @@ absl::StatusOr<FlightRecorder> FlightRecorder::Adopt(Syscalls& syscalls, UniqueF
   if (int result = syscalls.Fstat(fd.get(), &file); result < 0) {
     return ErrnoError(-result, "fstat the flight recorder");
   }
+  if (file.st_size != kPageSize) return absl::DataLossError("the flight recorder has a wrong size");
   // What is no memory file has none.
   const int seals = syscalls.Fcntl(fd.get(), F_GET_SEALS, 0);
   if (seals < 0 && seals != -EINVAL) return ErrnoError(-seals, "read the flight recorder's seals");
@@ -70,7 +71,6 @@ absl::StatusOr<FlightRecorder> FlightRecorder::Adopt(Syscalls& syscalls, UniqueF
     return CodedError("E_SEAL", absl::StatusCode::kDataLoss,
                       "the flight recorder's size is not sealed");
   }
-  if (file.st_size != kPageSize) return absl::DataLossError("the flight recorder has a wrong size");
   LIVEEXEC_ASSIGN_OR_RETURN(FlightRecord * record, MapRecord(syscalls, fd.get()));
   FlightRecorder recorder(std::move(fd), record);
   if (record->magic != FlightRecord::kMagic) {
