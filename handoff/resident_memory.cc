@@ -147,9 +147,12 @@ absl::Status ResidentMemory::Rehydrate(ImportContext& context) {
 void ResidentMemory::Committed() {
   for (ResidentRegion& region : regions_) {
     // Regions that Initialize made are writable already, which does no harm. The kernel has nothing
-    // to allocate for this, so it fails only when somebody unmapped the region; then nothing that
-    // is in it can be served.
-    if (!region.MakeWritable().ok()) abort();
+    // to allocate for this, so it fails for good only when somebody unmapped the region; then
+    // nothing that is in it can be served.
+    constexpr int kTries = 10;
+    for (int tries = 1; !region.MakeWritable().ok(); ++tries) {
+      if (tries == kTries) abort();
+    }
   }
 }
 
