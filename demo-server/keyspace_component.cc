@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 #include "handoff/bulk.capnp.h"
+#include "handoff/phase.h"
 
 namespace liveexec::demo {
 namespace {

@@ -1,7 +1,6 @@
 #include "demo-server/keyspace_copy.h"
 
 #include <algorithm>
-#include <ctime>
 #include <functional>
 #include <new>
 #include <thread>
@@ -11,6 +10,7 @@
 #include "core/error.h"
 #include "handoff/bulk.capnp.h"
 #include "handoff/error_code.h"
+#include "handoff/phase.h"
 
 namespace liveexec::demo {
 namespace {
@@ -55,12 +55,6 @@ size_t SizeOf(const Entry& entry) {
 }
 
 }  // namespace
-
-int64_t MonotonicNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 // ---- DatabaseCopy
 

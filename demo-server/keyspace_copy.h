@@ -39,9 +39,6 @@
 
 namespace liveexec::demo {
 
-// CLOCK_MONOTONIC, which the ends of slices are told in.
-int64_t MonotonicNs();
-
 // One database's part in it.
 class DatabaseCopy final : public ChangeWatch {
  public:

@@ -56,6 +56,16 @@ constinit ArmedState state;
 
 int DeadlineSignal() { return SIGRTMAX; }
 
+void OnSignal(int number, siginfo_t* info, void* context);
+
+// Unless the application has put its own action in place of ours.
+void RestoreAction(int number, const struct sigaction& replaced) {
+  struct sigaction now;
+  if (sigaction(number, nullptr, &now) == 0 && now.sa_sigaction == OnSignal) {
+    sigaction(number, &replaced, nullptr);
+  }
+}
+
 bool IsArmedHere() { return state.armed != 0 && getpid() == state.pid; }
 
 // What the new program lowered must not follow the old one.
@@ -311,15 +321,9 @@ void DisarmRollback() {
   state.armed = 0;
   if (state.timer >= 0) syscall(SYS_timer_delete, state.timer);
   for (size_t i = 0; i < std::size(kFatalSignals); ++i) {
-    struct sigaction now;
-    if (sigaction(kFatalSignals[i], nullptr, &now) == 0 && now.sa_sigaction == OnSignal) {
-      sigaction(kFatalSignals[i], &state.replaced[i], nullptr);
-    }
+    RestoreAction(kFatalSignals[i], state.replaced[i]);
   }
-  struct sigaction deadline;
-  if (sigaction(DeadlineSignal(), nullptr, &deadline) == 0 && deadline.sa_sigaction == OnSignal) {
-    sigaction(DeadlineSignal(), &state.replaced_deadline, nullptr);
-  }
+  RestoreAction(DeadlineSignal(), state.replaced_deadline);
   stack_t stack;
   if (sigaltstack(nullptr, &stack) == 0 && stack.ss_sp == state.handler_stack) {
     stack_t none = {};
