@@ -1,10 +1,10 @@
 #include "core/sha256.h"
 
 #include <sha2.h>
-#include <time.h>
 
 #include <vector>
 
+#include "core/clock.h"
 #include "core/error.h"
 
 namespace liveexec {
@@ -14,9 +14,7 @@ absl::StatusOr<std::string> Sha256OfFile(Syscalls& syscalls, int fd, int64_t dea
   SHA256Init(&context);
   std::vector<uint8_t> buffer(256 << 10);
   for (int64_t offset = 0;;) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec > deadline_ns) {
+    if (MonotonicNs() > deadline_ns) {
       return absl::DeadlineExceededError("reading the file took too long");
     }
     int64_t count = syscalls.Pread(fd, buffer.data(), buffer.size(), offset);

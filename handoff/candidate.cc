@@ -1,7 +1,6 @@
 #include "handoff/candidate.h"
 
 #include <fcntl.h>
-#include <time.h>
 
 #include <algorithm>
 #include <iterator>
@@ -10,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/sha256.h"
 #include "handoff/compatibility.h"
@@ -22,12 +22,6 @@ constexpr int64_t kSecondNs = 1'000'000'000;
 constexpr int kFreeFailures = 3;
 constexpr int64_t kFirstDenialNs = 10 * kSecondNs;
 constexpr int64_t kLongestDenialNs = 600 * kSecondNs;
-
-int64_t UnixNs() {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * kSecondNs + now.tv_nsec;
-}
 
 // The program before this one, pinned since it handed over.
 absl::StatusOr<PinnedProgram> CheckPrevious(Program& program, Attempt& attempt) {

@@ -1,10 +1,9 @@
 #include "handoff/component.h"
 
-#include <time.h>
-
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "core/clock.h"
 #include "handoff/program_note.h"
 
 namespace liveexec {
@@ -13,9 +12,7 @@ bool ExportContext::SliceIsSpent() {
   if (slice_end_ns_ == 0 || slice_spent_) return slice_spent_;
   // Reading the clock costs as much as a small record: look every 16th time.
   if (slice_asked_++ % 16 != 0) return false;
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  slice_spent_ = int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec >= slice_end_ns_;
+  slice_spent_ = MonotonicNs() >= slice_end_ns_;
   return slice_spent_;
 }
 

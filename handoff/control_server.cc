@@ -1,7 +1,6 @@
 #include "handoff/control_server.h"
 
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "handoff/error_code.h"
 
@@ -17,12 +17,6 @@ namespace {
 
 // How long not to accept after the process ran out of fds: the backlog stays readable meanwhile.
 constexpr absl::Duration kAcceptPause = absl::Seconds(1);
-
-absl::Duration MonotonicNow() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return absl::DurationFromTimespec(now);
-}
 
 }  // namespace
 
@@ -48,7 +42,7 @@ absl::StatusOr<std::unique_ptr<ControlServer>> ControlServer::Listen(std::string
 const std::string& ControlServer::path() const { return listener_.path(); }
 
 absl::Duration ControlServer::Now() const {
-  return options_.clock ? options_.clock() : MonotonicNow();
+  return options_.clock ? options_.clock() : absl::Nanoseconds(MonotonicNs());
 }
 
 void ControlServer::AppendPollFds(std::vector<pollfd>& fds) const {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "handoff/control_server_fixture.h"
 #include "handoff/control_test_util.h"
 #include "handoff/error_code.h"
 
@@ -12,47 +13,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-const ControlRequest kStatus = {1, ControlStatusRequest{}};
-const ControlRequest kUpgrade = {5, ControlUpgrade{"/srv/echo"}};
-
-class ControlServerTest : public testing::Test {
- protected:
-  ControlServerTest() {
-    options_.clock = [this] { return now_; };
-    handlers_.status = [] { return ControlStatus{.pid = 42}; };
-    handlers_.history = [](uint32_t limit) {
-      return std::vector<JournalEntry>(limit, JournalEntry{.message = std::string(4000, 'm')});
-    };
-    handlers_.upgrade = [this](ControlServer::ConnectionId id, const ControlUpgrade& upgrade) {
-      asked_.push_back(id);
-      binary_ = upgrade.binary;
-      return upgrade_answer_;
-    };
-  }
-
-  std::unique_ptr<ControlServer> Serve() {
-    auto server = ControlServer::Listen(directory_.socket(), handlers_, options_);
-    EXPECT_TRUE(server.ok()) << server.status();
-    return server.ok() ? *std::move(server) : nullptr;
-  }
-  std::unique_ptr<ControlServer> Successor() {
-    return std::make_unique<ControlServer>(directory_.socket(), handlers_, options_);
-  }
-  RawClient Client() {
-    RawClient client(directory_.socket());
-    EXPECT_TRUE(client.connected());
-    return client;
-  }
-
-  TestDirectory directory_;
-  absl::Duration now_ = absl::Hours(1);
-  ControlServer::Options options_;
-  ControlServer::Handlers handlers_;
-  absl::Status upgrade_answer_;
-  std::vector<ControlServer::ConnectionId> asked_;
-  std::string binary_;
-};
 
 TEST_F(ControlServerTest, AnswersARequestThatArrivesByteByByte) {
   auto server = Serve();
@@ -340,157 +300,6 @@ TEST_F(ControlServerTest, DropsAClientThatTakesNothingOfItsAnswer) {
   now_ += absl::Seconds(61);
   Turn(*server);
   EXPECT_TRUE(client.AtEnd());
-}
-
-// Crossings.
-
-TEST_F(ControlServerTest, CarriesARequestCutAnywhere) {
-  const std::string frame = EncodeFrame(kStatus);
-  for (size_t cut = 0; cut <= frame.size(); cut += 3) {
-    auto old_server = Serve();
-    RawClient client = Client();
-    client.Write(frame.substr(0, cut));
-    // Only accepted and received: a whole frame is answered before the crossing.
-    for (int i = 0; i < 3; ++i) Turn(*old_server, absl::ZeroDuration());
-    ASSERT_TRUE(old_server->Quiesce().ok());
-    auto new_server = Successor();
-    ASSERT_TRUE(Cross(*old_server, *new_server).ok());
-    new_server->Activate();
-    client.Write(frame.substr(cut));
-    auto response = client.Await(*new_server);
-    ASSERT_TRUE(response.has_value()) << cut;
-    EXPECT_EQ(std::get<ControlStatus>(response->body).pid, 42u);
-  }
-}
-
-TEST_F(ControlServerTest, TheSuccessorAnswersWhoAskedForTheUpgrade) {
-  auto old_server = Serve();
-  RawClient client = Client();
-  client.Write(kUpgrade);
-  ASSERT_TRUE(Drive(*old_server, [&] { return !asked_.empty(); }));
-  ASSERT_TRUE(old_server->Quiesce().ok());
-  auto new_server = Successor();
-  ASSERT_TRUE(Cross(*old_server, *new_server).ok());
-  EXPECT_EQ(new_server->Waiting(), asked_);
-  EXPECT_EQ(new_server->path(), directory_.socket());
-  new_server->SendProgress(asked_[0], {"rehydrating"});
-  new_server->SendResult(asked_[0], JournalEntry{.upgrade = 8});
-  EXPECT_FALSE(client.Next().has_value()) << "not a byte before the commit";
-  new_server->Activate();
-  auto progress = client.Await(*new_server);
-  ASSERT_TRUE(progress.has_value());
-  EXPECT_EQ(std::get<ControlProgress>(progress->body).phase, "rehydrating");
-  auto result = client.Await(*new_server);
-  ASSERT_TRUE(result.has_value());
-  EXPECT_EQ(result->id, 5u);
-  EXPECT_EQ(std::get<JournalEntry>(result->body).upgrade, 8u);
-  // New connections get new numbers.
-  RawClient next = Client();
-  next.Write(kUpgrade);
-  ASSERT_TRUE(Drive(*new_server, [&] { return asked_.size() == 2; }));
-  EXPECT_GT(asked_[1], asked_[0]);
-}
-
-TEST_F(ControlServerTest, CarriesWhatIsUnsentOfALongAnswerAndTheRequestsBehindIt) {
-  options_.request_burst = 10'000;
-  auto old_server = Serve();
-  RawClient client = Client();
-  std::string bytes;
-  for (uint64_t id = 1; id <= 20; ++id) {
-    bytes += EncodeFrame(ControlRequest{id, ControlHistoryRequest{60}});
-  }
-  ASSERT_EQ(client.Write(bytes), bytes.size());
-  for (int i = 0; i < 5; ++i) Turn(*old_server, absl::ZeroDuration());
-  ASSERT_TRUE(old_server->Quiesce().ok());
-  auto new_server = Successor();
-  ASSERT_TRUE(Cross(*old_server, *new_server).ok());
-  new_server->Activate();
-  for (uint64_t id = 1; id <= 20; ++id) {
-    auto response = client.Await(*new_server);
-    ASSERT_TRUE(response.has_value()) << id;
-    EXPECT_EQ(response->id, id);
-    EXPECT_EQ(std::get<std::vector<JournalEntry>>(response->body).size(), 60u);
-  }
-}
-
-TEST_F(ControlServerTest, QuiescedItDoesNothingAndResumesWhereItWas) {
-  auto server = Serve();
-  RawClient client = Client();
-  client.Write(kUpgrade);
-  ASSERT_TRUE(Drive(*server, [&] { return !asked_.empty(); }));
-  client.Write(kStatus);
-  ASSERT_TRUE(server->Quiesce().ok());
-  std::vector<pollfd> fds;
-  server->AppendPollFds(fds);
-  EXPECT_THAT(fds, IsEmpty());
-  EXPECT_EQ(server->UntilDeadline(), absl::InfiniteDuration());
-  server->SendProgress(asked_[0], {"exporting"});
-  server->SendResult(asked_[0], JournalEntry{.upgrade = 4});
-  EXPECT_FALSE(client.Next().has_value());
-  server->Resume();
-  auto result = client.Await(*server);
-  ASSERT_TRUE(result.has_value());
-  EXPECT_EQ(std::get<JournalEntry>(result->body).upgrade, 4u);
-  auto status = client.Await(*server);
-  ASSERT_TRUE(status.has_value());
-  EXPECT_EQ(status->id, 1u);
-}
-
-TEST_F(ControlServerTest, ExportChangesNothing) {
-  auto server = Serve();
-  RawClient client = Client();
-  client.Write(EncodeFrame(kStatus).substr(0, 9));
-  Turn(*server);
-  Turn(*server, absl::ZeroDuration());
-  ASSERT_TRUE(server->Quiesce().ok());
-  ExportContext first, second;
-  ASSERT_TRUE(server->Export(first).ok());
-  ASSERT_TRUE(server->Export(second).ok());
-  EXPECT_EQ(capnp::messageToFlatArray(first.message()).asBytes(),
-            capnp::messageToFlatArray(second.message()).asBytes());
-  EXPECT_EQ(first.fds().size(), 2u);
-  server->Resume();
-  client.Write(EncodeFrame(kStatus).substr(9));
-  EXPECT_EQ(client.AwaitError(*server), "");
-}
-
-TEST_F(ControlServerTest, ARehearsalLeavesTheSocketAlone) {
-  auto server = Serve();
-  {
-    auto rehearsed = Successor();
-    ASSERT_TRUE(Cross(*server, *rehearsed, Crossing::kRehearsal).ok());
-    EXPECT_EQ(rehearsed->path(), directory_.socket());
-  }
-  RawClient client = Client();
-  client.Write(kStatus);
-  EXPECT_EQ(client.AwaitError(*server), "");
-}
-
-TEST_F(ControlServerTest, ARolledBackSuccessorLeavesTheSocketAlone) {
-  auto server = Serve();
-  ASSERT_TRUE(server->Quiesce().ok());
-  {
-    auto failing = Successor();
-    ASSERT_TRUE(Cross(*server, *failing).ok());
-  }
-  server->Resume();
-  RawClient client = Client();
-  client.Write(kStatus);
-  EXPECT_EQ(client.AwaitError(*server), "");
-}
-
-TEST_F(ControlServerTest, ASuccessorMayBeTheFirstToListen) {
-  ControlServer silent("", handlers_, options_);
-  ASSERT_TRUE(silent.Initialize().ok());
-  silent.Activate();
-  EXPECT_EQ(silent.path(), "");
-  ASSERT_TRUE(silent.Quiesce().ok());
-  auto new_server = Successor();
-  ASSERT_TRUE(Cross(silent, *new_server).ok());
-  new_server->Activate();
-  RawClient client = Client();
-  client.Write(kStatus);
-  EXPECT_EQ(client.AwaitError(*new_server), "");
 }
 
 }  // namespace

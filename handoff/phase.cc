@@ -1,7 +1,5 @@
 #include "handoff/phase.h"
 
-#include <time.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
@@ -70,12 +68,6 @@ bool MayFollow(Phase from, Phase to) {
     default:
       return false;
   }
-}
-
-int64_t MonotonicNs() {
-  struct timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
 void PhaseMachine::Enter(Phase next, JournalEntry& entry, int64_t start_ns) {

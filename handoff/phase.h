@@ -6,6 +6,7 @@
 #include <optional>
 #include <string_view>
 
+#include "core/clock.h"
 #include "handoff/journal.h"
 
 namespace liveexec {
@@ -42,9 +43,6 @@ bool MayFollow(Phase from, Phase to);
 // What an upgrade that fails in `phase` ends as, if the process lives. Nothing for kIdle and
 // kCommitted.
 std::optional<Outcome> OutcomeOfFailureIn(Phase phase);
-
-// Nanoseconds of CLOCK_MONOTONIC, which goes on across exec.
-int64_t MonotonicNs();
 
 // Walks through the phases of one upgrade and writes their times down. A transition that the table
 // forbids is a bug of ours, not of anybody's input: it aborts, which before commit is a rollback.

@@ -1,7 +1,5 @@
 #include "handoff/supervision.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <mutex>
 #include <string>
@@ -9,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/supervisor.h"
 #include "handoff/guarded_call.h"
@@ -24,12 +23,6 @@ constexpr char kDied[] = "E_DIED";
 constexpr absl::Duration kPatience = absl::Seconds(1);
 constexpr size_t kLongestStatus = 300;
 constexpr int64_t kSecondNs = 1'000'000'000;
-
-int64_t NowNs(clockid_t clock) {
-  struct timespec now;
-  clock_gettime(clock, &now);
-  return int64_t{now.tv_sec} * kSecondNs + now.tv_nsec;
-}
 
 // A line of its own in the message, whatever is in it.
 std::string StatusLine(std::string text) {
@@ -108,7 +101,7 @@ void Supervision::TakeOverJournal() {
       ChargeUndecided(journal, std::move(entry), recorder->Report(),
                       recorder->record()->commit_started != 0);
     } else {
-      ChargeEarlyEnd(journal, record.getServingSinceUnixNs(), NowNs(CLOCK_REALTIME),
+      ChargeEarlyEnd(journal, record.getServingSinceUnixNs(), UnixNs(),
                      program_.options.probation);
     }
     std::lock_guard lock(program_.mutex);
@@ -126,7 +119,7 @@ void Supervision::Started() {
 
 void Supervision::Upgrading(const JournalEntry& entry) {
   if (!program_.options.notify_supervisor) return;
-  NotifySupervisor(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=", NowNs(CLOCK_MONOTONIC) / 1000, "\n",
+  NotifySupervisor(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=", MonotonicNs() / 1000, "\n",
                                 StatusLine("upgrading to " + entry.binary)),
                    kPatience)
       .IgnoreError();

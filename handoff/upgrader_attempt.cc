@@ -1,5 +1,4 @@
 // The part of UpgraderImpl that follows one attempt.
-#include <time.h>
 #include <unistd.h>
 
 #include <memory>
@@ -7,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "handoff/crossing.h"
 #include "handoff/error_code.h"
@@ -16,12 +16,6 @@
 #include "handoff/upgrader_impl.h"
 
 namespace liveexec {
-
-int64_t UpgraderImpl::UnixNs() {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 absl::Status UpgraderImpl::Busy() {
   return CodedError("E_BUSY", absl::StatusCode::kUnavailable,

@@ -1,9 +1,7 @@
 // `liveexec` as its users see it: the real command, against a control socket that this test serves.
 #include <fcntl.h>
 #include <poll.h>
-#include <pty.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "handoff/cli/cli_fixture.h"
 #include "handoff/control_test_util.h"
 #include "handoff/error_code.h"
 #include "handoff/program_note.h"
@@ -30,130 +29,6 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-struct Finished {
-  int exit_code = -1;
-  std::string out;
-  std::string err;
-};
-
-std::string Drain(int fd) {
-  std::string text;
-  char buffer[4096];
-  ssize_t count;
-  while ((count = read(fd, buffer, sizeof(buffer))) > 0 || (count < 0 && errno == EINTR)) {
-    if (count > 0) text.append(buffer, static_cast<size_t>(count));
-  }
-  return text;  // a terminal whose other end is closed ends with EIO
-}
-
-enum class Stdout { kPipe, kTerminal };
-
-// Runs the command with just these arguments and variables, to its end.
-Finished Command(std::vector<std::string> arguments, std::vector<std::string> environment = {},
-                 Stdout kind = Stdout::kPipe) {
-  const std::string program = getenv("LIVEEXEC_COMMAND");
-  arguments.insert(arguments.begin(), program);
-  std::vector<char*> argv, envp;
-  for (std::string& word : arguments) argv.push_back(word.data());
-  for (std::string& word : environment) envp.push_back(word.data());
-  argv.push_back(nullptr);
-  envp.push_back(nullptr);
-
-  int out[2] = {-1, -1}, err[2] = {-1, -1};
-  if (kind == Stdout::kTerminal) {
-    EXPECT_EQ(openpty(&out[0], &out[1], nullptr, nullptr, nullptr), 0);
-    fcntl(out[0], F_SETFD, FD_CLOEXEC);
-    fcntl(out[1], F_SETFD, FD_CLOEXEC);
-  } else {
-    EXPECT_EQ(pipe2(out, O_CLOEXEC), 0);
-  }
-  EXPECT_EQ(pipe2(err, O_CLOEXEC), 0);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-  posix_spawn_file_actions_adddup2(&actions, err[1], 2);
-  pid_t pid = -1;
-  EXPECT_EQ(posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), envp.data()), 0);
-  posix_spawn_file_actions_destroy(&actions);
-  close(out[1]);
-  close(err[1]);
-  Finished outcome;
-  outcome.out = Drain(out[0]);
-  outcome.err = Drain(err[0]);
-  close(out[0]);
-  close(err[0]);
-  int status = 0;
-  EXPECT_EQ(waitpid(pid, &status, 0), pid);
-  EXPECT_TRUE(WIFEXITED(status));
-  outcome.exit_code = WEXITSTATUS(status);
-  return outcome;
-}
-
-JournalEntry Entry(Outcome outcome) {
-  JournalEntry entry;
-  entry.upgrade = 4;
-  entry.trigger = "control";
-  entry.from_version = "1.0";
-  entry.to_version = "2.0";
-  entry.outcome = outcome;
-  entry.blackout_ns = 3'210'000;
-  entry.pid = 4321;
-  entry.fds = 1064;
-  entry.state_bytes = 12595;
-  entry.phases = {{"checking", 0, 1'000'000}, {"sealing", 5, 2'000'000}};
-  if (outcome != Outcome::kCommitted) {
-    entry.code = "E_SEAL";
-    entry.message = "no memory";
-    entry.failed_phase = "sealing";
-  }
-  return entry;
-}
-
-class CliTest : public testing::Test {
- protected:
-  CliTest() {
-    handlers_.status = [] {
-      ControlStatus status;
-      status.program = *OwnProgramNote();
-      status.pid = 77;
-      status.generation = 3;
-      status.threads = 4;
-      status.upgrade_binary = "/srv/bin/server";
-      status.last_result = Entry(Outcome::kCommitted);
-      return status;
-    };
-    handlers_.history = [](uint32_t limit) {
-      std::vector<JournalEntry> entries = {Entry(Outcome::kCommitted), Entry(Outcome::kAbandoned)};
-      if (limit == 1) entries.erase(entries.begin());
-      return entries;
-    };
-    handlers_.upgrade = [this](ControlServer::ConnectionId id, const ControlUpgrade& upgrade) {
-      asked_ = upgrade;
-      server_->SendProgress(id, {"checking", ControlProgress::State::kStarted});
-      server_->SendProgress(id,
-                            {"checking", ControlProgress::State::kFinished, 1'000'000, "2 fds"});
-      server_->SendResult(id, Entry(outcome_));
-      return absl::OkStatus();
-    };
-  }
-  ~CliTest() override { thread_.reset(); }
-
-  void Serve() {
-    auto server = ControlServer::Listen(directory_.socket(), handlers_);
-    ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
-    thread_.emplace(*server_);
-  }
-  std::string control() const { return directory_.socket(); }
-
-  TestDirectory directory_;
-  ControlServer::Handlers handlers_;
-  Outcome outcome_ = Outcome::kCommitted;
-  ControlUpgrade asked_;
-  std::unique_ptr<ControlServer> server_;
-  std::optional<ServerThread> thread_;
-};
 
 TEST_F(CliTest, UpgradesAndPrintsPlainLinesIntoAPipe) {
   Serve();
@@ -381,6 +256,11 @@ TEST_F(CliTest, ExplainsWrongUsage) {
                                              {"status"},
                                              {"upgrade", "--control", "x", "--max-blackout", "50"},
                                              {"upgrade", "--control", "x", "--timeout", "-1s"},
+                                             {"upgrade", "--control", "x", "--binary", ""},
+                                             {"upgrade", "--control", "x", "--sha256", ""},
+                                             {"upgrade", "--control", "x", "--sha256", "beef"},
+                                             {"watch", "--control", "x", "--binary", ""},
+                                             {"inspect", "x", "--against", ""},
                                              {"history", "--control", "x", "--limit", "-1"},
                                              {"inspect"}}) {
     Finished run = Command(arguments);
@@ -397,74 +277,6 @@ TEST_F(CliTest, ExplainsItself) {
   Finished version = Command({"--version"});
   EXPECT_EQ(version.exit_code, 0);
   EXPECT_THAT(version.out, testing::StartsWith("liveexec 0."));
-}
-
-// A copy of this test program that a test may spoil.
-class InspectTest : public CliTest {
- protected:
-  InspectTest() : path_(directory_.path() + "/program") {
-    std::ifstream in("/proc/self/exe", std::ios::binary);
-    std::ofstream(path_, std::ios::binary) << in.rdbuf();
-    chmod(path_.c_str(), 0755);
-  }
-  ~InspectTest() override { unlink(path_.c_str()); }
-
-  const std::string path_;
-};
-
-TEST_F(InspectTest, ShowsTheManifestAndTheVerdict) {
-  Finished run = Command({"inspect", path_});
-  EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
-  EXPECT_THAT(run.out,
-              AllOf(HasSubstr("cli-test 3.0"), HasSubstr("keys: writes schema 2, reads 1 to 2"),
-                    HasSubstr("would be accepted")));
-  json result = json::parse(Command({"inspect", path_, "--json"}).out);
-  EXPECT_EQ(result["accepted"], true);
-  EXPECT_EQ(result["program"]["version"], "3.0");
-}
-
-TEST_F(InspectTest, ComparesWithTheRunningServer) {
-  Serve();
-  Finished same = Command({"inspect", path_, "--control", control()});
-  EXPECT_EQ(same.exit_code, 0) << same.out << same.err;
-  EXPECT_THAT(same.out, HasSubstr("would be accepted by cli-test 3.0"));
-  thread_.reset();
-  server_.reset();
-  handlers_.status = [] {
-    ControlStatus status;
-    status.program = *OwnProgramNote();
-    status.program.components = {{"keys", 3, 3}, {"clients", 1, 1}};
-    return status;
-  };
-  Serve();
-  Finished older = Command({"inspect", path_, "--control", control()});
-  EXPECT_EQ(older.exit_code, 2);
-  EXPECT_THAT(older.out, AllOf(HasSubstr("would be refused by cli-test 3.0"),
-                               HasSubstr("E_SCHEMA: component keys writes schema 3"),
-                               HasSubstr("E_SCHEMA: the candidate has no component clients")));
-  json result = json::parse(Command({"inspect", path_, "--control", control(), "--json"}).out);
-  EXPECT_EQ(result["accepted"], false);
-  EXPECT_EQ(result["refusals"].size(), 2u);
-}
-
-TEST_F(InspectTest, ComparesWithAnotherBinary) {
-  Finished run = Command({"inspect", path_, "--against", "/proc/self/exe"});
-  // /proc/self/exe is the command itself, which is no liveexec server.
-  EXPECT_EQ(run.exit_code, 2);
-  EXPECT_THAT(run.err, HasSubstr("(E_APP)"));
-  EXPECT_THAT(Command({"inspect", path_, "--against", path_}).out,
-              HasSubstr("would be accepted by cli-test 3.0"));
-}
-
-TEST_F(InspectTest, SaysAllThatIsWrongWithTheFile) {
-  ASSERT_EQ(chmod(path_.c_str(), 0777), 0);
-  Finished unsafe = Command({"inspect", path_});
-  EXPECT_EQ(unsafe.exit_code, 2);
-  EXPECT_THAT(unsafe.out, AllOf(HasSubstr("cli-test 3.0"), HasSubstr("E_UNSAFE")));
-  EXPECT_THAT(Command({"inspect", "/bin/sh"}).out, HasSubstr("E_APP"));
-  EXPECT_THAT(Command({"inspect", "/no/such/file"}).out, HasSubstr("E_NOENT"));
-  EXPECT_THAT(Command({"inspect", "/etc/passwd"}).out,
-              AllOf(HasSubstr("E_ACCES"), HasSubstr("E_ELF")));
 }
 
 }  // namespace

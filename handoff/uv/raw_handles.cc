@@ -1,11 +1,10 @@
 #include "handoff/uv/raw_handles.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "handoff/uv/uv_error.h"
 
@@ -13,12 +12,6 @@ namespace liveexec::uv {
 namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
-
-int64_t NowNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 // libuv links requests through `queue`, whose [0] is the next link; the list's head is in the
 // stream.
@@ -135,7 +128,7 @@ int64_t TimerDeadline(const uv_timer_t* timer) {
 absl::Status StartTimerAt(uv_timer_t* timer, int64_t deadline_ns, uint64_t repeat_ms,
                           uv_timer_cb callback) {
   if (deadline_ns < 0) return absl::OkStatus();
-  const int64_t left = std::max<int64_t>(deadline_ns - NowNs(), 0);
+  const int64_t left = std::max<int64_t>(deadline_ns - MonotonicNs(), 0);
   uv_update_time(timer->loop);
   return UvError(uv_timer_start(timer, callback,
                                 static_cast<uint64_t>((left + kNsPerMs - 1) / kNsPerMs), repeat_ms),

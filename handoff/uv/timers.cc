@@ -1,12 +1,11 @@
 #include "handoff/uv/timers.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "handoff/uv/images.capnp.h"
 
@@ -15,12 +14,6 @@ namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kForever = std::numeric_limits<int64_t>::max();
-
-int64_t NowNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 int64_t SaturatingAdd(int64_t a, int64_t b) {
   int64_t sum;
@@ -59,7 +52,7 @@ absl::Status Timers::Start(std::string_view timer, uint64_t number, absl::Durati
   Remove(key);
   const int64_t delay_ns = std::max<int64_t>(absl::ToInt64Nanoseconds(delay), 0);
   const int64_t repeat_ns = std::max<int64_t>(absl::ToInt64Nanoseconds(repeat), 0);
-  Insert(key, {SaturatingAdd(NowNs(), delay_ns), repeat_ns});
+  Insert(key, {SaturatingAdd(MonotonicNs(), delay_ns), repeat_ns});
   Arm();
   return absl::OkStatus();
 }
@@ -74,7 +67,7 @@ absl::Status Timers::Stop(std::string_view timer, uint64_t number) {
 std::optional<absl::Duration> Timers::Remaining(std::string_view timer, uint64_t number) const {
   auto found = timers_.find(Key(timer, number));
   if (found == timers_.end()) return std::nullopt;
-  return absl::Nanoseconds(found->second.deadline_ns - NowNs());
+  return absl::Nanoseconds(found->second.deadline_ns - MonotonicNs());
 }
 
 void Timers::Insert(Key key, Timer timer) {
@@ -93,7 +86,7 @@ void Timers::OnTimer(uv_timer_t* handle) noexcept { static_cast<Timers*>(handle-
 
 void Timers::FireDue() {
   // One look at the clock: what becomes due while callbacks run has its turn after other events.
-  const int64_t now = NowNs();
+  const int64_t now = MonotonicNs();
   while (!by_deadline_.empty() && by_deadline_.begin()->first <= now) {
     const Key key = by_deadline_.begin()->second;
     Timer timer = timers_.at(key);
@@ -117,7 +110,7 @@ void Timers::Arm() {
     uv_timer_stop(handle_);
     return;
   }
-  const int64_t left = std::max<int64_t>(by_deadline_.begin()->first - NowNs(), 0);
+  const int64_t left = std::max<int64_t>(by_deadline_.begin()->first - MonotonicNs(), 0);
   // libuv counts from the loop's own idea of now, in whole milliseconds: rounded up, never early.
   uv_update_time(executor_.loop());
   uv_timer_start(handle_, OnTimer, static_cast<uint64_t>((left + kNsPerMs - 1) / kNsPerMs), 0);

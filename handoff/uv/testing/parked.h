@@ -22,14 +22,14 @@ class FakeUpgrader final : public Upgrader {
   void RemoveThread(Executor& executor) override { threads_.erase(&executor); }
   absl::Status Start() override { return absl::OkStatus(); }
   void Request(UpgradeRequest, Done) override {}
-  const Journal& journal() const override { return journal_; }
+  Journal journal() const override { return {}; }
+  uint64_t last_upgrade() const override { return 0; }
   uint64_t generation() const override { return 0; }
 
   const std::set<Executor*>& threads() const { return threads_; }
 
  private:
   std::set<Executor*> threads_;
-  Journal journal_;
 };
 
 // Stops `executors` (not the caller's own) for as long as it lives, after what had been posted to
