@@ -20,14 +20,6 @@ constexpr std::string_view kRole = "keys";
 constexpr size_t kSampleKeys = 32;
 constexpr int64_t kSampleNs = 250000;
 
-bool AnyPending(Engine& engine) {
-  for (int i = 0; i < Keyspace::kDatabases; ++i) {
-    const PendingEntries* pending = engine.keyspace().database(i).pending();
-    if (pending != nullptr && pending->size() > 0) return true;
-  }
-  return false;
-}
-
 // Whether no database refers to anything that is this program's own.
 bool AtRest(Engine& engine) {
   for (int i = 0; i < Keyspace::kDatabases; ++i) {
@@ -148,7 +140,7 @@ absl::Status KeyspaceComponent::Export(ExportContext& context) const {
   format_.WriteKeyspace(engine_, stop, ahead ? copy_.get() : nullptr,
                         context.InitRoot<capnp::AnyPointer>());
   // Of an upgrade before: a rehearsal does without what has not been loaded yet.
-  if (context.snapshot() && AnyPending(engine_)) context.LeaveOutTheRest();
+  if (context.snapshot() && engine_.keyspace().pending_keys() > 0) context.LeaveOutTheRest();
   return absl::OkStatus();
 }
 
@@ -185,7 +177,7 @@ void KeyspaceComponent::ReserveTables() {
 }
 
 void KeyspaceComponent::StartLoading() {
-  if (!AnyPending(engine_)) return ForgetLoaded();
+  if (engine_.keyspace().pending_keys() == 0) return ForgetLoaded();
   retry_ms_ = 0;
   slices_.Start([this](int64_t end_ns) { return LoadSome(end_ns); });
 }
@@ -195,13 +187,10 @@ bool KeyspaceComponent::LoadSome(int64_t end_ns) {
   constexpr uint64_t kLastRetryMs = 5000;
   std::lock_guard lock(engine_.mutex());
   try {
-    for (int i = 0; i < Keyspace::kDatabases; ++i) {
-      Database& database = engine_.keyspace().database(i);
-      while (database.pending() != nullptr && database.pending()->size() > 0) {
-        database.pending()->LoadSome(database);
-        retry_ms_ = 0;
-        if (MonotonicNs() >= end_ns) return true;
-      }
+    while (Database* database = engine_.keyspace().AnyWithPending()) {
+      database->pending()->LoadSome(*database);
+      retry_ms_ = 0;
+      if (MonotonicNs() >= end_ns) return true;
     }
   } catch (const std::bad_alloc&) {
     retry_ms_ = std::clamp(2 * retry_ms_, kFirstRetryMs, kLastRetryMs);

@@ -245,29 +245,21 @@ absl::StatusOr<bool> KeyspaceCopy::Piece() {
 }
 
 absl::Status KeyspaceCopy::NoMemoryFor(const Keyspace& keyspace) {
-  size_t keys = 0;
-  for (int i = 0; i < Keyspace::kDatabases; ++i) {
-    const PendingEntries* pending = keyspace.database(i).pending();
-    if (pending != nullptr) keys += pending->size();
-  }
   return CodedError("E_NOMEM", absl::StatusCode::kResourceExhausted,
-                    absl::StrCat("there is no memory to load ", keys,
+                    absl::StrCat("there is no memory to load ", keyspace.pending_keys(),
                                  " keys of the upgrade before, which would be lost: delete keys, "
                                  "or free memory, and upgrade again"));
 }
 
 absl::StatusOr<bool> KeyspaceCopy::LoadPiece() {
-  for (int i = 0; i < Keyspace::kDatabases; ++i) {
-    Database& database = engine_.keyspace().database(i);
-    if (database.pending() == nullptr || database.pending()->size() == 0) continue;
-    try {
-      database.pending()->LoadSome(database);
-    } catch (const std::bad_alloc&) {
-      return NoMemoryFor(engine_.keyspace());
-    }
-    return true;
+  Database* database = engine_.keyspace().AnyWithPending();
+  if (database == nullptr) return false;
+  try {
+    database->pending()->LoadSome(*database);
+  } catch (const std::bad_alloc&) {
+    return NoMemoryFor(engine_.keyspace());
   }
-  return false;
+  return true;
 }
 
 bool KeyspaceCopy::MeasurePiece() {

@@ -80,4 +80,19 @@ void Keyspace::Reset(uint64_t seed) {
   for (auto& database : databases_) database = MakeStored<Database>(seed);
 }
 
+size_t Keyspace::pending_keys() const {
+  size_t keys = 0;
+  for (const auto& database : databases_) {
+    if (database->pending() != nullptr) keys += database->pending()->size();
+  }
+  return keys;
+}
+
+Database* Keyspace::AnyWithPending() {
+  for (auto& database : databases_) {
+    if (database->pending() != nullptr && database->pending()->size() > 0) return &*database;
+  }
+  return nullptr;
+}
+
 }  // namespace liveexec::demo

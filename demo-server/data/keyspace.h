@@ -176,6 +176,11 @@ class Keyspace {
   // Empty databases with another seed.
   void Reset(uint64_t seed);
 
+  // How many keys of all databases are pending.
+  size_t pending_keys() const;
+  // A database of which some are; null when none are.
+  Database* AnyWithPending();
+
  private:
   uint64_t seed_ = 0;
   std::array<StoredPtr<Database>, kDatabases> databases_;
