@@ -47,6 +47,9 @@ struct Program {
 
   Parking parking;
 
+  // The upgrader is being destroyed, on the main thread: nobody may wait for that any more.
+  std::atomic<bool> ending{false};
+
   // Of the conductor: fds that the framework makes anew in each program.
   std::vector<int> own_fds;
 

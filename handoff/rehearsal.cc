@@ -35,8 +35,8 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
   int64_t snapshot_start_ns = MonotonicNs();
   Successor successor = SuccessorOf(attempt);
   successor.rehearsal = true;
-  LIVEEXEC_ASSIGN_OR_RETURN(Exported exported,
-                            TakeSnapshot(program, *attempt.inspector, successor));
+  LIVEEXEC_ASSIGN_OR_RETURN(Exported exported, TakeSnapshot(program, *attempt.inspector, successor,
+                                                            nullptr, attempt.ticket.get()));
   for (std::string& note : exported.notes) attempt.entry.notes.push_back(std::move(note));
   for (const Exported::Part& part : exported.parts) {
     if (!part.context->sampled()) continue;

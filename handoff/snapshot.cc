@@ -31,6 +31,8 @@ struct Job {
 // again, when one of them was at something long.
 constexpr absl::Duration kParkPatience = absl::Milliseconds(20);
 constexpr std::chrono::milliseconds kPause(20);
+// How often it is looked at whether anybody still wants the snapshot.
+constexpr std::chrono::milliseconds kLook(20);
 
 absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
                                       const Successor& successor, Executor* caller,
@@ -45,10 +47,14 @@ absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
   return exported;
 }
 
-// Nothing: the main thread did not come to it by `deadline`.
+bool Unwanted(const Program& program, const BlackoutTicket* ticket) {
+  return program.ending || (ticket != nullptr && ticket->cancelled());
+}
+
+// Nothing: the main thread did not come to it by `deadline`, or before it was of no use any more.
 std::optional<absl::StatusOr<Exported>> ExportByMain(
     Program& program, FdInspector& inspector, const Successor& successor, Executor* caller,
-    std::chrono::steady_clock::time_point deadline) {
+    const BlackoutTicket* ticket, std::chrono::steady_clock::time_point deadline) {
   auto job = std::make_shared<Job>();
   program.main.Post([job, &program, &inspector, successor, caller] {
     std::lock_guard lock(job->mutex);
@@ -59,7 +65,11 @@ std::optional<absl::StatusOr<Exported>> ExportByMain(
     job->done.notify_all();
   });
   std::unique_lock lock(job->mutex);
-  job->done.wait_until(lock, deadline, [&] { return job->result.has_value(); });
+  while (!job->result.has_value() && !Unwanted(program, ticket)) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= deadline) break;
+    job->done.wait_until(lock, std::min(deadline, now + kLook));
+  }
   job->given_up = true;
   return std::move(job->result);
 }
@@ -67,19 +77,23 @@ std::optional<absl::StatusOr<Exported>> ExportByMain(
 }  // namespace
 
 absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
-                                      const Successor& successor, Executor* caller) {
+                                      const Successor& successor, Executor* caller,
+                                      const BlackoutTicket* ticket) {
   if (caller == &program.main) {
     return ExportOnMain(program, inspector, successor, nullptr, program.options.quiesce_deadline);
   }
   if (caller != nullptr) caller->BeforeStandstill();
   const absl::Duration patience = std::min(program.options.quiesce_deadline, kLongest);
   const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(patience);
-  while (auto result = ExportByMain(program, inspector, successor, caller, deadline)) {
+  while (auto result = ExportByMain(program, inspector, successor, caller, ticket, deadline)) {
     const bool not_parked = CodeOf(result->status()) == "E_QUIESCE";
     if (!not_parked || std::chrono::steady_clock::now() + kPause > deadline) {
       return *std::move(result);
     }
     std::this_thread::sleep_for(kPause);
+  }
+  if (Unwanted(program, ticket)) {
+    return CodedError("E_CANCELLED", absl::StatusCode::kCancelled, "the upgrade was cancelled");
   }
   return CodedError("E_QUIESCE", absl::StatusCode::kDeadlineExceeded,
                     "the main thread did not take a snapshot in time; look for callbacks that "

@@ -6,6 +6,7 @@
 #include "handoff/executor.h"
 #include "handoff/exporter.h"
 #include "handoff/fd_table.h"
+#include "handoff/parking.h"
 #include "handoff/program.h"
 
 namespace liveexec {
@@ -13,9 +14,11 @@ namespace liveexec {
 // Has the main thread take it between two callbacks, all other threads parked, for rehearsal_slice
 // at most; larger states are sampled. Blocks until it is there. A caller that is one
 // of the registered threads, or the main one, names itself, as it waits and so cannot be parked.
-// E_QUIESCE: it could not be taken in time.
+// E_QUIESCE: it could not be taken in time. E_CANCELLED: `ticket` was (borrowed; null for none), or
+// the program ends.
 absl::StatusOr<Exported> TakeSnapshot(Program& program, FdInspector& inspector,
-                                      const Successor& successor, Executor* caller = nullptr);
+                                      const Successor& successor, Executor* caller = nullptr,
+                                      const BlackoutTicket* ticket = nullptr);
 
 }  // namespace liveexec
 
