@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
@@ -38,6 +40,17 @@ std::string CheckDuration(const std::string& text) {
     return absl::StrCat(text, " is no duration, such as 50ms or 1.5s");
   }
   return "";
+}
+
+// What a script's unset variable leaves is not "no such option": that would mean another program, or
+// any.
+std::string CheckNotEmpty(const std::string& text) {
+  return text.empty() ? "an empty name: is a variable unset?" : "";
+}
+
+std::string CheckSha256(const std::string& text) {
+  const bool is_one = text.size() == 64 && absl::c_all_of(text, absl::ascii_isxdigit);
+  return is_one ? "" : absl::StrCat("'", text, "' is no SHA-256, of 64 hexadecimal digits");
 }
 
 absl::Duration ToDuration(const std::string& text) {
@@ -76,10 +89,14 @@ void AddUpgradeOptions(CLI::App* command, Arguments& arguments) {
 CLI::App* AddUpgrade(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand(
       "upgrade", "replace the running program, and wait until it is known what became of it");
-  command->add_option("--binary", arguments.upgrade.binary,
-                      "the new program; default: the server's own choice");
-  command->add_option("--sha256", arguments.upgrade.sha256,
-                      "refuse any file but the one with this hash");
+  command
+      ->add_option("--binary", arguments.upgrade.binary,
+                   "the new program; default: the server's own choice")
+      ->check(CLI::Validator(CheckNotEmpty, "FILE"));
+  command
+      ->add_option("--sha256", arguments.upgrade.sha256,
+                   "refuse any file but the one with this hash")
+      ->check(CLI::Validator(CheckSha256, "HASH"));
   AddUpgradeOptions(command, arguments);
   return command;
 }
@@ -94,8 +111,10 @@ CLI::App* AddRollback(CLI::App& app, Arguments& arguments) {
 CLI::App* AddWatch(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand(
       "watch", "upgrade whenever the program's file changes: edit, build, keep the state");
-  command->add_option("--binary", arguments.upgrade.binary,
-                      "the file to watch; default: the server's own choice");
+  command
+      ->add_option("--binary", arguments.upgrade.binary,
+                   "the file to watch; default: the server's own choice")
+      ->check(CLI::Validator(CheckNotEmpty, "FILE"));
   command
       ->add_option("--settle", arguments.settle,
                    "how long the file must be left alone before it counts as complete")
@@ -117,8 +136,10 @@ CLI::App* AddInspect(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand(
       "inspect", "what a program says of itself, and whether it would be accepted; not run");
   command->add_option("binary", arguments.inspect.binary, "the program")->required();
-  command->add_option("--against", arguments.inspect.against,
-                      "compare with this program instead of a running one");
+  command
+      ->add_option("--against", arguments.inspect.against,
+                   "compare with this program instead of a running one")
+      ->check(CLI::Validator(CheckNotEmpty, "FILE"));
   AddControl(command, arguments);
   command->add_flag("--allow-downgrade", arguments.inspect.allow_downgrade,
                     "as for upgrade: a lower security epoch is no reason to refuse");
