@@ -148,7 +148,8 @@ void Server::Announce() {
 }
 
 void Server::RefreshProgramState() {
-  const auto& entries = upgrader_.journal().entries();
+  const Journal journal = upgrader_.journal();
+  const auto& entries = journal.entries();
   std::lock_guard lock(engine_.mutex());
   ProgramState& program = engine_.program();
   program.generation = upgrader_.generation();
@@ -160,7 +161,7 @@ void Server::RefreshProgramState() {
   engine_.config().Define("unixsocket", options_.unix_socket);
   program.history.clear();
   for (const JournalEntry& entry : entries) program.history.push_back(DescribeUpgrade(entry));
-  journal_entries_ = entries.empty() ? 0 : entries.back().upgrade;
+  last_upgrade_ = entries.empty() ? 0 : entries.back().upgrade;
 }
 
 void Server::StartTimer() {
@@ -174,8 +175,7 @@ void Server::Tick() {
   tick_wanted_ = false;
   const int next = engine_.RunTimers();
   FlushPending(engine_, 0);
-  const auto& entries = upgrader_.journal().entries();
-  if (!entries.empty() && entries.back().upgrade != journal_entries_) RefreshProgramState();
+  if (upgrader_.last_upgrade() != last_upgrade_) RefreshProgramState();
   uv_timer_start(
       timer_, [](uv_timer_t* timer) { static_cast<Server*>(timer->data)->Tick(); },
       static_cast<uint64_t>(next), 0);

@@ -69,7 +69,7 @@ class Server final : public EngineHost {
   uv_timer_t* timer_ = nullptr;                  // deleted by its close callback
   std::atomic<bool> serving_{false};             // before, nobody is to be woken
   std::atomic<bool> tick_wanted_{false};         // DeadlineMoved has posted
-  size_t journal_entries_ = 0;                   // those that the engine's ProgramState shows
+  uint64_t last_upgrade_ = 0;                    // the newest that the engine's ProgramState shows
 };
 
 }  // namespace liveexec::demo

@@ -75,6 +75,11 @@ class Arrival {
     }
     if (!rolled_back()) return;
     FlightReport report = recorder.Report();
+    if (inheritance_.mode == StartMode::kRollback && report.failure == FailureKind::kNone) {
+      report.failure = FailureKind::kStatus;
+      report.code = "E_GUARD";
+      report.message = "it could not even say why: look at the limits of memory and of fds";
+    }
     entry_.outcome = inheritance_.mode == StartMode::kResurrection ? Outcome::kResurrected
                                                                    : Outcome::kRolledBack;
     entry_.code = report.Code();

@@ -21,8 +21,19 @@
 #include "core/unique_fd.h"
 #include "handoff/inheritance.h"
 
+#if defined(__SANITIZE_THREAD__)
+// The sanitizer takes clone() for a fork, and would ignore the calling thread from then on.
+extern "C" int __clone(int (*function)(void*), void* stack, int flags, void* argument, ...);
+#endif
+
 namespace liveexec {
 namespace {
+
+#if defined(__SANITIZE_THREAD__)
+constexpr auto* kClone = __clone;
+#else
+constexpr auto* kClone = clone;
+#endif
 
 constexpr int kMostTries = 100;
 constexpr size_t kStackSize = 64 << 10;
@@ -149,7 +160,7 @@ absl::StatusOr<std::unique_ptr<Custodian>> Custodian::Start(Charge charge) {
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (memory->stack == MAP_FAILED) return ErrnoError(errno, "map the custodian's stack");
   char* top = static_cast<char*>(memory->stack) + kStackSize;
-  pid_t pid = clone(Watch, top, CLONE_VM, &plan);
+  pid_t pid = kClone(Watch, top, CLONE_VM, &plan);
   if (pid < 0) return ErrnoError(errno, "clone the custodian");
   // The clone has its own table: our pidfd may go.
   kept.record->custodian_pid = pid;

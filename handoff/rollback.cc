@@ -33,6 +33,8 @@ namespace {
 constexpr int kFatalSignals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
 constexpr size_t kHandlerStackSize = 64 << 10;
 constexpr int kExitStatus = 120;
+constexpr char kNotArmed[] =
+    "it cannot prepare for its own failure: look at the limits of memory and of fds, and try again";
 
 struct ArmedState {
   volatile sig_atomic_t armed = 0;
@@ -40,11 +42,12 @@ struct ArmedState {
   int channel = -1;
   int old_program = -1;
   FlightRecord* record = nullptr;
-  char** arguments = nullptr;    // copies of what this program came with,
-  char** environment = nullptr;  // the latter prepared for the old program
+  char** arguments = nullptr;    // copies of what this program came with, or that itself;
+  char** environment = nullptr;  // prepared for the old program
   char variable[128] = {};       // its LIVEEXEC_CHANNEL
   void* handler_stack = nullptr;
   int timer = -1;  // the kernel's id
+  bool committed = false;
   struct sigaction replaced[std::size(kFatalSignals)] = {};
   struct sigaction replaced_deadline = {};
   struct rlimit limits[RLIM_NLIMITS] = {};  // as the old program set them for exec
@@ -88,7 +91,7 @@ void ExecOldProgram() {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
-  state.record->rollback_start_ns = MonotonicNs();
+  if (state.record != nullptr) state.record->rollback_start_ns = MonotonicNs();
   syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
   fcntl(state.channel, F_SETFD, 0);
   RestoreLimits();
@@ -97,7 +100,8 @@ void ExecOldProgram() {
 }
 
 void NoteFailureOnce(FailureKind kind) {
-  if (state.record->failure_kind == 0) state.record->failure_kind = static_cast<uint32_t>(kind);
+  if (state.record == nullptr || state.record->failure_kind != 0) return;
+  state.record->failure_kind = static_cast<uint32_t>(kind);
 }
 
 uint64_t InstructionOffset(const void* context) {
@@ -247,31 +251,57 @@ void StartDeadline(int64_t deadline_ns) {
   syscall(SYS_timer_settime, state.timer, 0, &when, nullptr);
 }
 
+// What there is to go back to, which is peeked at most once. False: it cannot be had.
+bool LearnWayBack() {
+  if (state.old_program >= 0) return true;
+  int fds[kBootstrapFdCount];
+  if (!PeekBootstrap(state.channel, fds)) return false;
+  close(fds[kManifestFd]);  // The receiver peeks again.
+  void* page = MapPages(sizeof(FlightRecord), fds[kRecorderFd]);
+  close(fds[kRecorderFd]);
+  auto* record = static_cast<FlightRecord*>(page);
+  if (record != nullptr && record->magic == FlightRecord::kMagic) {
+    state.record = record;
+    record->phase = static_cast<uint32_t>(Phase::kReceiving);
+    record->phase_start_ns[static_cast<size_t>(Phase::kReceiving)] = MonotonicNs();
+  }
+  state.old_program = fds[kOldProgramFd];
+  return true;
+}
+
+// Copies, as the application edits what the kernel laid out. Without memory for them there is that,
+// in which the place of the variable that was taken out is free.
+void KeepArguments(char** arguments, char** environment) {
+  state.arguments = CopyStrings(arguments, nullptr);
+  if (state.arguments == nullptr) state.arguments = arguments;
+  state.environment = CopyStrings(environment, state.variable);
+  if (state.environment != nullptr) return;
+  state.environment = environment;
+  while (*environment != nullptr) ++environment;
+  *environment = state.variable;
+}
+
 void Arm(char** arguments, char** environment) {
   TakeInheritance(environment);
   const Inheritance& inheritance = ProcessInheritance();
   // A rehearsal ends with the thread that waits for it.
   if (inheritance.mode == StartMode::kRehearsal) prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (inheritance.mode != StartMode::kUpgrade) return;
-  int fds[kBootstrapFdCount];
-  if (!PeekBootstrap(inheritance.channel, fds)) return;
-  close(fds[kManifestFd]);  // The receiver peeks again.
-  void* page = MapPages(sizeof(FlightRecord), fds[kRecorderFd]);
-  close(fds[kRecorderFd]);
-  auto* record = static_cast<FlightRecord*>(page);
-  if (record == nullptr || record->magic != FlightRecord::kMagic) return;
-  state.record = record;
   state.pid = getpid();
   state.channel = inheritance.channel;
-  state.old_program = fds[kOldProgramFd];
   Inheritance announced = inheritance;
   announced.mode = StartMode::kRollback;
   strncpy(state.variable, ChannelVariable(announced).c_str(), sizeof(state.variable) - 1);
-  state.arguments = CopyStrings(arguments, nullptr);
-  state.environment = CopyStrings(environment, state.variable);
-  if (state.arguments == nullptr || state.environment == nullptr || !InstallHandlers()) return;
-  record->phase = static_cast<uint32_t>(Phase::kReceiving);
-  record->phase_start_ns[static_cast<size_t>(Phase::kReceiving)] = MonotonicNs();
+  KeepArguments(arguments, environment);
+  if (!LearnWayBack()) return;  // Without one it does not go on: UpgraderImpl::Start.
+  if (state.record == nullptr) ExecOldProgram();
+  FlightRecord* record = state.record;
+  if (!InstallHandlers()) {
+    strcpy(record->code, "E_GUARD");
+    NoteMessage(kNotArmed);
+    NoteFailureOnce(FailureKind::kStatus);
+    ExecOldProgram();
+  }
   state.armed = 1;
   StartDeadline(record->rehydrate_deadline_ns);
   SaveLimits();
@@ -308,15 +338,24 @@ bool RollbackArmed() { return state.armed != 0; }
 FlightRecord* RollbackRecord() { return state.record; }
 
 void RollBack(const absl::Status& reason) {
-  if (!IsArmedHere()) return;
+  if (state.committed || getpid() != state.pid || !LearnWayBack()) return;
   NoteMessage(std::string(reason.message()).c_str());
-  strncpy(state.record->code, CodeOf(reason).c_str(), sizeof(state.record->code) - 1);
+  if (state.record != nullptr) {
+    strncpy(state.record->code, CodeOf(reason).c_str(), sizeof(state.record->code) - 1);
+  }
   NoteFailureOnce(FailureKind::kStatus);
   ExecOldProgram();
 }
 
+absl::Status CheckRollbackArmed() {
+  const bool needed = ProcessInheritance().mode == StartMode::kUpgrade;
+  if (!needed || RollbackArmed()) return absl::OkStatus();
+  return CodedError("E_GUARD", absl::StatusCode::kUnavailable, kNotArmed);
+}
+
 void DisarmRollback() {
   if (state.armed == 0) return;
+  state.committed = true;
   state.record->commit_started = 1;
   state.armed = 0;
   if (state.timer >= 0) syscall(SYS_timer_delete, state.timer);

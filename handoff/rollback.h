@@ -29,13 +29,17 @@ enum BootstrapFd : size_t {
 
 // True in a new program from before main() until Disarm.
 bool RollbackArmed();
+// E_GUARD in a new program that should be armed, and is not, as what it takes could not be had: it
+// must not touch what was handed over, but roll back.
+absl::Status CheckRollbackArmed();
 
 // The record that the old program will read; null when nothing is armed.
 FlightRecord* RollbackRecord();
 
-// Gives up: notes `reason` and execs the old program. Does not return when armed, unless that exec
-// fails: then the process ends with status 120, and a custodian can still start the old program.
-// When nothing is armed it returns.
+// Gives up: notes `reason` and execs the old program. Does not return, unless that exec fails: then
+// the process ends with status 120, and a custodian can still start the old program. It returns
+// when there is nothing to go back to: after the commit, in any other program than a new one, and
+// when the channel cannot be read.
 void RollBack(const absl::Status& reason);
 
 // Commit: from here on a crash is a crash. Restores the signal actions that arming replaced, as far

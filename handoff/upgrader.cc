@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/clock.h"
 #include "core/error.h"
 #include "handoff/arrival.h"
 #include "handoff/candidate.h"
@@ -65,6 +66,7 @@ bool NameFunction(Program& program, JournalEntry& entry) {
 
 UpgraderImpl::~UpgraderImpl() {
   *existence_ = false;
+  program_.ending = true;
   if (conductor_ != nullptr) conductor_->Stop();
   // Tasks that wait for the blackout of an attempt under way outlive this object: they find its
   // ticket cancelled.
@@ -121,8 +123,10 @@ void UpgraderImpl::RemoveThread(Executor& executor) {
 absl::Status UpgraderImpl::Start() {
   if (started_) return absl::FailedPreconditionError("Start was called before");
   started_ = true;
-  absl::Status status =
-      program_.parking.Park(Parking::For::kSnapshot, program_.options.rehydrate_deadline);
+  absl::Status status = CheckRollbackArmed();
+  if (status.ok()) {
+    status = program_.parking.Park(Parking::For::kSnapshot, program_.options.rehydrate_deadline);
+  }
   // A rehearsal touches the other threads' loops as well, so it too needs them to stand still.
   if (status.ok() && inheritance_.mode == StartMode::kRehearsal) {
     EndRehearsal(program_, inheritance_);

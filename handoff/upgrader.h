@@ -134,8 +134,10 @@ class Upgrader {
   using Done = absl::AnyInvocable<void(const JournalEntry&) &&>;
   virtual void Request(UpgradeRequest request, Done done) = 0;
 
-  // What became of the upgrades so far; main thread only.
-  virtual const Journal& journal() const = 0;
+  // What became of the upgrades so far: a copy, as more may be added at any time. Any thread.
+  virtual Journal journal() const = 0;
+  // The number of the newest of them (JournalEntry::upgrade); 0: none. Any thread.
+  virtual uint64_t last_upgrade() const = 0;
 
   // How many upgrades this process has committed. 0 in a program that was started, not handed over
   // to.

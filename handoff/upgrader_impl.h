@@ -43,7 +43,15 @@ class UpgraderImpl final : public Upgrader {
   void RemoveThread(Executor& executor) override;
   absl::Status Start() override;
   void Request(UpgradeRequest request, Done done) override;
-  const Journal& journal() const override { return program_.journal; }
+  Journal journal() const override {
+    std::lock_guard lock(program_.mutex);
+    return program_.journal;
+  }
+  uint64_t last_upgrade() const override {
+    std::lock_guard lock(program_.mutex);
+    const auto& entries = program_.journal.entries();
+    return entries.empty() ? 0 : entries.back().upgrade;
+  }
   uint64_t generation() const override { return program_.generation; }
 
  private:
@@ -54,7 +62,6 @@ class UpgraderImpl final : public Upgrader {
   void TellOfArrival();
   void AnswerWaiting(const JournalEntry& entry);
   void Reap();
-  static int64_t UnixNs();
   static absl::Status Busy();
   ControlServer::Handlers MakeHandlers();
   ControlStatus Status();

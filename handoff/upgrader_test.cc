@@ -115,7 +115,7 @@ class UpgraderTest : public ::testing::TestWithParam<ThreadExecutor::Watching> {
     ASSERT_TRUE(Register(two_).ok());
     absl::Status status = Start();
     ASSERT_TRUE(status.ok()) << status;
-    calls_.clear();
+    main_.Run([&] { calls_.clear(); });
   }
 
   std::future<JournalEntry> Request(std::string binary = "") {
@@ -128,8 +128,8 @@ class UpgraderTest : public ::testing::TestWithParam<ThreadExecutor::Watching> {
   std::vector<JournalEntry> History() {
     std::vector<JournalEntry> entries;
     main_.Run([&] {
-      const auto& all = upgrader_->journal().entries();
-      entries.assign(all.begin(), all.end());
+      const Journal journal = upgrader_->journal();
+      entries.assign(journal.entries().begin(), journal.entries().end());
     });
     return entries;
   }
@@ -327,13 +327,15 @@ TEST_P(UpgraderTest, OneForWhichThereIsNoThreadIsAbandoned) {
 TEST_P(UpgraderTest, TheSignalAsksForOne) {
   CreateAndStart();
   std::promise<void> quiesced;
-  one_.on_quiesce = [&] {
-    quiesced.set_value();
-    return absl::InternalError("not now");
-  };
+  main_.Run([&] {
+    one_.on_quiesce = [&] {
+      quiesced.set_value();
+      return absl::InternalError("not now");
+    };
+  });
   kill(getpid(), SIGHUP);
   quiesced.get_future().wait();
-  one_.on_quiesce = [] { return absl::InternalError("not now"); };
+  main_.Run([&] { one_.on_quiesce = [] { return absl::InternalError("not now"); }; });
   // Answered behind the first, or refused because that has not ended yet.
   while (Request().get().code == "E_BUSY") continue;
   EXPECT_EQ(History()[0].trigger, "signal");
