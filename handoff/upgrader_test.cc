@@ -22,6 +22,7 @@
 #include "handoff/program_note.h"
 #include "handoff/testing/no_threads.h"
 #include "handoff/testing/thread_executor.h"
+#include "handoff/testing/upgrader_fixture.h"
 
 LIVEEXEC_APPLICATION("upgrader-test", "1.0");
 LIVEEXEC_COMPONENT("one", 1, 1);
@@ -35,112 +36,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-// Writes down what is called on it, in a list that all share.
-class Recorded : public Component {
- public:
-  Recorded(std::string name, std::vector<std::string>& calls)
-      : name_(std::move(name)), calls_(calls) {}
-
-  std::function<absl::Status()> on_initialize, on_quiesce, on_export;
-
-  std::string_view name() const override { return name_; }
-  absl::Status Initialize() override { return Note("initialize", on_initialize); }
-  absl::Status Quiesce() override { return Note("quiesce", on_quiesce); }
-  absl::Status Export(ExportContext&) const override { return Note("export", on_export); }
-  void Resume() override { (void)Note("resume", nullptr); }
-  absl::Status Rehydrate(ImportContext&) override { return Note("rehydrate", nullptr); }
-  void Activate() override { (void)Note("activate", nullptr); }
-
- private:
-  absl::Status Note(const std::string& call, const std::function<absl::Status()>& fault) const {
-    calls_.push_back(call + " " + name_);
-    return fault ? fault() : absl::OkStatus();
-  }
-
-  std::string name_;
-  std::vector<std::string>& calls_;
-};
-
 size_t Threads() {
   auto tasks = std::filesystem::directory_iterator("/proc/self/task");
   return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
 }
-
-// The test's own thread is one of the process's threads: the upgrade signal is blocked in all.
-class WithSignalBlocked {
- public:
-  WithSignalBlocked() {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  }
-};
-
-// On a main executor that can have the framework as its guest, and on one that cannot.
-class UpgraderTest : public ::testing::TestWithParam<ThreadExecutor::Watching> {
- protected:
-  ~UpgraderTest() override {
-    main_.Run([&] { upgrader_.reset(); });
-  }
-
-  void Create(std::string binary = "/proc/self/exe") {
-    UpgraderOptions options;
-    options.upgrade_binary = std::move(binary);
-    options.rehearse = false;
-    options.custodian = false;
-    options.quiesce_deadline = quiesce_deadline_;
-    main_.Run([&] {
-      auto upgrader = Upgrader::Create(main_, options);
-      ASSERT_TRUE(upgrader.ok()) << upgrader.status();
-      upgrader_ = *std::move(upgrader);
-    });
-  }
-
-  absl::Status Register(Component& component) {
-    absl::Status status;
-    main_.Run([&] { status = upgrader_->Register(component); });
-    return status;
-  }
-
-  absl::Status Start() {
-    absl::Status status;
-    main_.Run([&] { status = upgrader_->Start(); });
-    return status;
-  }
-
-  void CreateAndStart() {
-    Create();
-    ASSERT_TRUE(Register(one_).ok());
-    ASSERT_TRUE(Register(two_).ok());
-    absl::Status status = Start();
-    ASSERT_TRUE(status.ok()) << status;
-    main_.Run([&] { calls_.clear(); });
-  }
-
-  std::future<JournalEntry> Request(std::string binary = "") {
-    auto promise = std::make_shared<std::promise<JournalEntry>>();
-    upgrader_->Request({.binary = std::move(binary)},
-                       [promise](const JournalEntry& entry) { promise->set_value(entry); });
-    return promise->get_future();
-  }
-
-  std::vector<JournalEntry> History() {
-    std::vector<JournalEntry> entries;
-    main_.Run([&] {
-      const Journal journal = upgrader_->journal();
-      entries.assign(journal.entries().begin(), journal.entries().end());
-    });
-    return entries;
-  }
-
-  WithSignalBlocked blocked_;
-  absl::Duration quiesce_deadline_ = absl::Seconds(60);
-  std::vector<std::string> calls_;
-  Recorded one_{"one", calls_}, two_{"two", calls_};
-  ThreadExecutor main_{GetParam()};
-  std::unique_ptr<Upgrader> upgrader_;
-};
 
 INSTANTIATE_TEST_SUITE_P(Executors, UpgraderTest,
                          ::testing::Values(ThreadExecutor::Watching::kCannot,
@@ -274,7 +173,7 @@ TEST_P(UpgraderTest, AThreadThatIsParkedGoesOnAfterwards) {
 }
 
 TEST_P(UpgraderTest, WorkThatDoesNotEndAbandonsItAndASecondRequestMeanwhileIsRefused) {
-  quiesce_deadline_ = absl::Milliseconds(50);
+  options_.quiesce_deadline = absl::Milliseconds(50);
   CreateAndStart();
   main_.set_operations_in_flight(1);
   std::future<JournalEntry> first = Request();

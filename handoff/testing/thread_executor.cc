@@ -39,7 +39,14 @@ bool ThreadExecutor::Watch(int fd, std::function<void()> on_readable) {
 
 int ThreadExecutor::OperationsInFlight() {
   ++asked_;
-  return operations_;
+  const int operations = operations_;
+  if (on_asked_) on_asked_();
+  return operations;
+}
+
+void ThreadExecutor::BeforeStandstill() {
+  ++standstills_;
+  if (on_standstill_) on_standstill_();
 }
 
 void ThreadExecutor::Run(absl::AnyInvocable<void() &&> task) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "core/unique_fd.h"
 #include "handoff/executor.h"
@@ -26,12 +27,17 @@ class ThreadExecutor : public Executor {
   void Unwatch() override { watched_ = -1; }
   // What operations_in_flight is set to; counts how often it was asked for.
   int OperationsInFlight() override;
-  void BeforeStandstill() override { ++standstills_; }
+  void BeforeStandstill() override;
 
   void set_operations_in_flight(int count) { operations_ = count; }
   int times_asked() const { return asked_; }
   // How often it was told that it will stand still.
   int standstills() const { return standstills_; }
+
+  // Called on the thread, each time: at the end of OperationsInFlight and of BeforeStandstill. Set
+  // them while nobody calls those.
+  void set_on_asked(std::function<void()> call) { on_asked_ = std::move(call); }
+  void set_on_standstill(std::function<void()> call) { on_standstill_ = std::move(call); }
 
   // Runs `task` on the thread and waits for it.
   void Run(absl::AnyInvocable<void() &&> task);
@@ -48,7 +54,7 @@ class ThreadExecutor : public Executor {
   const Watching watching_;
   UniqueFd wake_;     // eventfd
   int watched_ = -1;  // borrowed; the thread's
-  std::function<void()> on_readable_;
+  std::function<void()> on_readable_, on_asked_, on_standstill_;
   std::atomic<int> operations_{0}, asked_{0}, standstills_{0};
   std::mutex mutex_;
   std::deque<absl::AnyInvocable<void() &&>> tasks_;
