@@ -11,6 +11,21 @@
 
 namespace liveexec {
 
+bool BlackoutTicket::Unclaim() {
+  if (Move(kClaimed, kWaiting)) return true;
+  Move(kClaimedForTheLastTime, kCancelled);
+  return false;
+}
+
+bool BlackoutTicket::CancelWhatFollows() {
+  // Whoever runs the blackout may claim it, and end it, in between.
+  while (!cancelled()) {
+    if (Cancel()) return true;
+    if (Move(kClaimed, kClaimedForTheLastTime) || state_ == kClaimedForTheLastTime) return false;
+  }
+  return false;
+}
+
 // One attempt to park. The tasks share it: one that is late finds it released and just returns.
 struct Parking::Gathering {
   std::mutex mutex;

@@ -22,15 +22,19 @@ namespace liveexec {
 // to begin, or to give up.
 class BlackoutTicket {
  public:
-  // The blackout begins, or ends without success and may be tried again. False: it was cancelled.
+  // The blackout begins. False: it was cancelled.
   bool Claim() { return Move(kWaiting, kClaimed); }
-  void Unclaim() { Move(kClaimed, kWaiting); }
+  // It has ended without success, and may be tried again. False: that was the last time, and it is
+  // cancelled now.
+  bool Unclaim();
   // True when the blackout has not begun, and now never will.
   bool Cancel() { return Move(kWaiting, kCancelled); }
+  // The same; and when it has begun, it is not tried again.
+  bool CancelWhatFollows();
   bool cancelled() const { return state_.load() == kCancelled; }
 
  private:
-  enum State { kWaiting, kClaimed, kCancelled };
+  enum State { kWaiting, kClaimed, kClaimedForTheLastTime, kCancelled };
   bool Move(State from, State to) { return state_.compare_exchange_strong(from, to); }
 
   std::atomic<State> state_{kWaiting};

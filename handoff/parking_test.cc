@@ -267,5 +267,43 @@ TEST(BlackoutTicket, MayBeCancelledAgainAfterABlackoutThatIsToBeTriedAgain) {
   EXPECT_TRUE(ticket.cancelled());
 }
 
+TEST(BlackoutTicket, IsNotClaimedAgainOnceWhatFollowsWasCancelled) {
+  BlackoutTicket ticket;
+  ASSERT_TRUE(ticket.Claim());
+  EXPECT_FALSE(ticket.CancelWhatFollows());
+  EXPECT_FALSE(ticket.CancelWhatFollows()) << "nor the second time";
+  EXPECT_FALSE(ticket.cancelled()) << "the one under way may yet succeed";
+  EXPECT_FALSE(ticket.Unclaim());
+  EXPECT_TRUE(ticket.cancelled());
+  EXPECT_FALSE(ticket.Claim());
+  EXPECT_FALSE(ticket.CancelWhatFollows());
+  BlackoutTicket waiting;
+  EXPECT_TRUE(waiting.CancelWhatFollows());
+  EXPECT_TRUE(waiting.cancelled());
+}
+
+// Whoever cancels abandons the upgrade if he was told that it had not begun; else whoever claimed
+// it does, when it ends without success.
+TEST(BlackoutTicket, IsGivenUpByExactlyOneAlsoWhileItIsTriedAgainAndAgain) {
+  for (int round = 0; round < 100; ++round) {
+    BlackoutTicket ticket;
+    std::atomic<bool> go{false};
+    std::atomic<int> given_up{0};
+    std::thread canceller([&] {
+      while (!go) continue;
+      if (ticket.CancelWhatFollows()) ++given_up;
+    });
+    go = true;
+    while (ticket.Claim()) {
+      if (ticket.Unclaim()) continue;
+      ++given_up;
+      break;
+    }
+    canceller.join();
+    ASSERT_EQ(given_up, 1);
+    ASSERT_TRUE(ticket.cancelled());
+  }
+}
+
 }  // namespace
 }  // namespace liveexec

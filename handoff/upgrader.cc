@@ -301,9 +301,15 @@ absl::Status UpgraderImpl::Cancel() {
     ticket_->Cancel();
     return absl::OkStatus();
   }
-  if (GiveUpWaiting("E_CANCELLED", "the upgrade was cancelled")) return absl::OkStatus();
-  return CodedError("E_IDLE", absl::StatusCode::kFailedPrecondition,
-                    "the upgrade is past the point where it can be cancelled");
+  // Lost the race against the main thread: the blackout is over, and its result is on its way here;
+  // or it is tried again.
+  if (!waiting_->Cancel()) {
+    return CodedError("E_IDLE", absl::StatusCode::kFailedPrecondition,
+                      "the upgrade is past the point where it can be cancelled");
+  }
+  Abandon(std::move(parked_attempt_),
+          CodedError("E_CANCELLED", absl::StatusCode::kCancelled, "the upgrade was cancelled"));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Upgrader>> Upgrader::Create(Executor& main,

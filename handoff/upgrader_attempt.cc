@@ -22,6 +22,12 @@ absl::Status UpgraderImpl::Busy() {
                     "another upgrade is under way; ask again when it has ended");
 }
 
+absl::Status UpgraderImpl::DidNotStop() {
+  return CodedError("E_QUIESCE", absl::StatusCode::kDeadlineExceeded,
+                    "a thread did not come to a stop in time, or work in flight did not end; look "
+                    "for callbacks that block, or raise quiesce_deadline");
+}
+
 void UpgraderImpl::Request(UpgradeRequest request, Done done) {
   auto attempt = std::make_unique<Attempt>();
   attempt->request = std::move(request);
@@ -123,31 +129,23 @@ void UpgraderImpl::WaitForBlackout(std::unique_ptr<Attempt> attempt) {
   waiting_ = ticket;
   parked_attempt_ = std::move(attempt);
   deadline_ = conductor_->SetTimer(program_.options.quiesce_deadline, [this] {
-    GiveUpWaiting("E_QUIESCE",
-                  "a thread did not come to a stop in time, or work in flight did not "
-                  "end; look for callbacks that block, or raise quiesce_deadline");
+    // One that is being tried is abandoned by EnterBlackout, if it would have to be tried again.
+    if (waiting_ == nullptr || !waiting_->CancelWhatFollows()) return;
+    Abandon(std::move(parked_attempt_), DidNotStop());
   });
   program_.parking.WhenDrained(program_.main, ticket, [this, ticket] { EnterBlackout(ticket); });
-}
-
-bool UpgraderImpl::GiveUpWaiting(std::string_view code, std::string_view message) {
-  // Lost the race against the main thread: the blackout is over, and its result is on its way here.
-  if (waiting_ == nullptr || !waiting_->Cancel()) return false;
-  Abandon(std::move(parked_attempt_),
-          CodedError(code, absl::StatusCode::kDeadlineExceeded, message));
-  return true;
 }
 
 void UpgraderImpl::EnterBlackout(std::shared_ptr<BlackoutTicket> ticket) {
   if (!ticket->Claim()) return;
   std::optional<absl::Status> status = Cross(program_, *parked_attempt_);
-  if (!status.has_value()) {
-    ticket->Unclaim();
+  if (!status.has_value() && ticket->Unclaim()) {
     program_.parking.WhenDrained(program_.main, ticket, [this, ticket] { EnterBlackout(ticket); });
     return;
   }
-  conductor_->Post(
-      [this, status = *std::move(status)] { Abandon(std::move(parked_attempt_), status); });
+  conductor_->Post([this, status = std::move(status).value_or(DidNotStop())] {
+    Abandon(std::move(parked_attempt_), status);
+  });
 }
 
 void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status& status) {

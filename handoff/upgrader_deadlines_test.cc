@@ -2,6 +2,7 @@
 // the upgrade, nobody is stopped for longer than the blackout may take, and all serve on. Also, who
 // is told of a standstill. Candidates that hang, and disks that are slow, are in tests/faults
 // (cells 21 and 26).
+#include <atomic>
 #include <future>
 #include <mutex>
 #include <string>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -253,6 +255,36 @@ TEST_P(CrewDeadlinesTest, OneThatDoesNotParkUnderALargeBudgetEndsItAtTheQuiesceD
   EXPECT_THAT(calls_, IsEmpty());
   ExpectTheOthersRun();
   GoOn();
+  ExpectAllRun();
+  ExpectNextUpgradeWorks();
+}
+
+// The deadline passes while the blackout is being tried, which then has to be tried again.
+TEST_P(CrewDeadlinesTest, OneThatIsBusyAgainWheneverItIsToParkEndsItAtTheQuiesceDeadline) {
+  const harness::TempDir directory;
+  options_.quiesce_deadline = kSoon;
+  options_.control_socket = directory.File("run/control");
+  StartWithThreads();
+  std::atomic<bool> busy{true}, waited{false};
+  threads_[1].set_on_standstill([&] { threads_[1].set_operations_in_flight(busy ? 1 : 0); });
+  threads_[1].set_on_asked([&] { threads_[1].set_operations_in_flight(0); });
+  main_.set_on_standstill([&] {
+    if (waited.exchange(true)) return;
+    absl::SleepFor(kSoon);
+    // Two turns of the conductor, which answers: the first may have begun before.
+    auto client = ControlClient::Connect(options_.control_socket, kPatience);
+    ASSERT_TRUE(client.ok()) << client.status();
+    for (int turn = 0; turn < 2; ++turn) EXPECT_TRUE(client->Status(kPatience).ok());
+  });
+  two_.on_quiesce = [] { return absl::InternalError("it was parked"); };
+  std::future<JournalEntry> answer = Request({.max_blackout = kSooner});
+  const bool ended = answer.wait_for(absl::ToChronoSeconds(kPatience)) == std::future_status::ready;
+  EXPECT_TRUE(ended) << "no deadline ends it";
+  busy = false;
+  const JournalEntry entry = answer.get();
+  EXPECT_EQ(entry.code, "E_QUIESCE") << entry.message;
+  EXPECT_THAT(entry.message, HasSubstr("did not come to a stop in time"));
+  EXPECT_THAT(calls_, IsEmpty());
   ExpectAllRun();
   ExpectNextUpgradeWorks();
 }

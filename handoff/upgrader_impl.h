@@ -63,6 +63,7 @@ class UpgraderImpl final : public Upgrader {
   void AnswerWaiting(const JournalEntry& entry);
   void Reap();
   static absl::Status Busy();
+  static absl::Status DidNotStop();
   ControlServer::Handlers MakeHandlers();
   ControlStatus Status();
   std::vector<JournalEntry> History(uint32_t limit);
@@ -74,8 +75,6 @@ class UpgraderImpl final : public Upgrader {
   void Observe(uint64_t requester, Phase phase);
   void Prepared(std::unique_ptr<Attempt> attempt, const absl::Status& status);
   void WaitForBlackout(std::unique_ptr<Attempt> attempt);
-  // False: it is too late.
-  bool GiveUpWaiting(std::string_view code, std::string_view message);
   void Abandon(std::unique_ptr<Attempt> attempt, const absl::Status& status);
   // On the main thread.
   void EnterBlackout(std::shared_ptr<BlackoutTicket> ticket);
