@@ -70,6 +70,12 @@ Seen AnotherSocket(FaultRun& run) {
                    "poke_exit=@arg4=0100000000000000");
 }
 
+// The framework's own event loop is made while there is a way back.
+Seen NoFdForTheConductor(FaultRun& run) {
+  return ExpectWords(run, WithFault(run, {"signalfd4", "[HUP]", "execveat"}, "error=EMFILE"),
+                     "signalfd");
+}
+
 // Between exec and arrival nobody holds the file's POSIX lock. Whoever takes it then keeps it: the
 // new program goes back, and the old one says what it has lost.
 Seen LockIsTaken(FaultRun& run) {
@@ -242,6 +248,7 @@ std::vector<Cell> RefusalCells() {
       {"65", "RollsBackABadMagic", "C", "E_IMAGE", BadMagic, Proof::kServes, "rehearse=0"},
       {"65", "RollsBackAnImageThatIsNotSealed", "C", "E_SEAL", NotSealed},
       {"66", "RollsBackUnderALowerFdLimit", "C", "E_FDS", FewerFdsAllowed},
+      {"66", "RollsBackWhenTheFrameworksOwnLoopGetsNoFd", "C", "E_FDS", NoFdForTheConductor},
       {"67", "RollsBackWhenAnFdIsNotTheOneInTheTable", "C", "E_FDTABLE", AnotherSocket},
       {"67", "RollsBackWhenALockIsTakenMeanwhile", "C", "E_LOCK", LockIsTaken},
       {"68", "RollsBackWhenAnImporterFails", "C", "E_REHYDRATE",

@@ -65,6 +65,24 @@ Seen LoopIsStuck(FaultRun& run) {
   return seen;
 }
 
+// A callback on the last loop does not return. Where there are several, the main one serves on.
+Seen LastLoopIsStuck(FaultRun& run) {
+  run.Side("block-last");
+  run.AwaitStop();
+  const Seen seen = run.Upgrade(FaultRun::Program("v2"));
+  if (run.threads() > 1) run.Expect(run.Stats()["role"] == "v1", "the main loop does not serve on");
+  run.Go();
+  return seen;
+}
+
+// Nothing is asked of a thread of the crew until it is to drain; of the main one, a Precopy is.
+Seen LastLoopIsStuckWithoutARehearsal(FaultRun& run) {
+  const Seen seen = LastLoopIsStuck(run);
+  const std::string code = run.threads() > 1 ? "E_QUIESCE" : "E_TIMEOUT";
+  run.Expect(seen.code == code, absl::StrCat("the code is not ", code, ": ", seen.message));
+  return seen;
+}
+
 // The same, but it returns: an upgrade that was asked for meanwhile is not forgotten.
 Seen LoopTurnsAgain(FaultRun& run) {
   run.Side("block");
@@ -255,6 +273,11 @@ std::vector<Cell> QuiescingCells() {
        [](FaultRun& r) { return WithPlan(r, "v1 * quiesce error"); }},
       {"37", "ResumesWhenALoopIsStuck", "A", "E_QUIESCE", LoopIsStuck, Proof::kServes,
        "quiesce=2000,thread=1"},
+      {"37", "ResumesWhenTheLastLoopIsStuck", "A", "E_QUIESCE", LastLoopIsStuck, Proof::kServes,
+       "quiesce=2000,thread=1"},
+      {"37", "ResumesWhenTheLastLoopIsStuckWithoutARehearsal", "A", "E_QUIESCE|E_TIMEOUT",
+       LastLoopIsStuckWithoutARehearsal, Proof::kServes,
+       "precopy=2000,quiesce=2000,thread=1,rehearse=0"},
       {"37", "TakesARequestUpWhenAStuckLoopTurns", "B", "", LoopTurnsAgain},
       Quiescing("38", "ResumesWhenTheThreadPoolIsStuck", PoolIsStuck),
       {"39", "LosesNoSignalOfAnOrdinaryHandler", "A", "E_CANCELLED",

@@ -160,6 +160,7 @@ void Misbehave(std::string_view action, int number) {
     sigaction(SIGINT, &nothing, nullptr);
     raise(SIGINT);
   }
+  if (action == "leak") (void)memfd_create("leaked", MFD_CLOEXEC);
   if (action == "jump") wall_clock_offset = number;
   if (action == "flood") Flood();
   if (action == "meddle") MeddleWithFds();

@@ -16,6 +16,11 @@
 //   early-write N     writes to resident memory of shard N (rehydrate, selfcheck)
 //   torn              leaves an update of resident memory open (quiesce)
 //   squat             maps something where resident memory has to be (static)
+//   leak              opens a file, and forgets it
+//   kill-child        kills its children (activate)
+//   unlock            gives the locks of its file up (activate)
+//   miscount          counts a byte that nobody sent (activate)
+//   refuse-next       refuses the next upgrade (activate)
 //   scribble          overwrites the flight recorder, then exits with status 0
 //   stop              says so in DIR/events, and goes on when there is a byte in DIR/go
 //

@@ -36,6 +36,8 @@ std::string SidePort::Answer(std::string_view line) {
   } else if (command == "block") {
     // After the answer has left.
     context_.main->Post([] { StopAt("block"); });
+  } else if (command == "block-last") {
+    context_.last->Post([] { StopAt("block"); });
   } else if (command == "drop") {
     context_.state->DropSpecial();
   } else if (command == "pool") {

@@ -4,6 +4,7 @@
 //   upgrade [PATH]   asks the upgrader, as an application would; "asked". If this program goes on,
 //                    it writes "abandoned CODE" to its output
 //   block            the main loop stops in a callback: StopAt("block")
+//   block-last       the last of several loops does
 //   pool             a thread of libuv's pool stops: StopAt("pool")
 //   drop             closes the fd that the plan had it open: carry-...
 //   spawn N          N children that end when nobody has DIR/gate open for writing any more
@@ -26,6 +27,7 @@ namespace liveexec::faults {
 struct SidePortContext {
   Upgrader* upgrader = nullptr;
   uv::LoopExecutor* main = nullptr;
+  uv::LoopExecutor* last = nullptr;  // of its loops; with one thread the main one
   uv::ChildProcesses* children = nullptr;
   State* state = nullptr;
   std::function<size_t()> clients;

@@ -81,6 +81,7 @@ void State::WriteEarly(std::string_view point) {
 }
 
 absl::Status State::Quiesce() {
+  if (refuse_) return absl::InternalError("it refuses, as it was told when it began");
   if (PlanFor("quiesce") == "torn") memory_.heap(1).BeginUpdate();
   return Reach("quiesce");
 }
@@ -151,8 +152,16 @@ absl::Status State::SelfCheck() {
   return absl::OkStatus();
 }
 
-void State::Activate() {
+void State::ActivateByPlan() {
+  const std::string plan = PlanFor("activate");
+  if (plan == "miscount") ++echoed;
+  if (plan == "unlock") flock(file_.get(), LOCK_UN);
+  refuse_ = plan == "refuse-next";
   Reach("activate").IgnoreError();
+}
+
+void State::Activate() {
+  ActivateByPlan();
   if (pause_) PauseIfTraced();
   on_activate_();
   Reach("serving").IgnoreError();

@@ -48,9 +48,11 @@ class State final : public Component {
   void FillMemory();
   absl::Status CheckMemory() const;
   void WriteEarly(std::string_view point);
+  void ActivateByPlan();
 
   size_t pad_;
   bool pause_;
+  bool refuse_ = false;     // the next upgrade
   ResidentMemory& memory_;  // each shard's root is a map that FillMemory made
   std::string carried_pad_;
   std::function<void()> on_activate_;

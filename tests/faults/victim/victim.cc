@@ -5,8 +5,8 @@
 // An echo server on TCP (its port is in the line that it writes when it serves), with a side port
 // DIR/side, a control socket DIR/run/control, a locked file DIR/data, and a child. Options:
 // threads, pad (bytes of state), rehearse, custodian, store (listeners and journal in the
-// supervisor's fd store), thread (the framework's own, at all times), and in milliseconds check,
-// rehearsal, quiesce, budget, rehydrate.
+// supervisor's fd store), thread (the framework's own, at all times), exit (the status with which
+// it ends), and in milliseconds check, rehearsal, precopy, quiesce, budget, rehydrate.
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -27,6 +27,7 @@
 #include "handoff/uv/loop_threads.h"
 #include "handoff/uv/signal_watchers.h"
 #include "handoff/uv/stream_server.h"
+#include "tests/faults/victim/client_fault.h"
 #include "tests/faults/victim/misbehaviour.h"
 #include "tests/faults/victim/side_port.h"
 #include "tests/faults/victim/state.h"
@@ -54,8 +55,8 @@ __attribute__((constructor)) void BeforeMain(int argc, char** argv, char**) {
 using Options = std::map<std::string, int64_t>;
 
 Options ParseOptions(const char* text) {
-  Options options = {
-      {"threads", 1}, {"rehearse", 1}, {"custodian", 1}, {"store", 0}, {"thread", 0}};
+  Options options = {{"threads", 1}, {"rehearse", 1}, {"custodian", 1},
+                     {"store", 0},   {"thread", 0},   {"exit", 0}};
   for (const absl::string_view item : absl::StrSplit(text, ',', absl::SkipEmpty())) {
     const std::pair<std::string, std::string> pair = absl::StrSplit(item, '=');
     int64_t value = 0;
@@ -74,6 +75,7 @@ UpgraderOptions ToUpgraderOptions(const Options& options) {
   };
   set("check", result.check_deadline);
   set("rehearsal", result.rehearsal_deadline);
+  set("precopy", result.precopy_deadline);
   set("quiesce", result.quiesce_deadline);
   set("budget", result.blackout_budget);
   set("rehydrate", result.rehydrate_deadline);
@@ -86,15 +88,16 @@ UpgraderOptions ToUpgraderOptions(const Options& options) {
 
 class Echo final : public uv::StreamHandler {
  public:
-  explicit Echo(State& state) : state_(state) {}
+  Echo(State& state, ClientFault& fault) : state_(state), fault_(fault) {}
   size_t OnInput(uv::Stream& stream, std::string_view input) override {
     state_.echoed += input.size();
-    stream.Write(input).IgnoreError();
+    if (!fault_.Strikes(stream, input)) stream.Write(input).IgnoreError();
     return input.size();
   }
 
  private:
   State& state_;
+  ClientFault& fault_;
 };
 
 class Victim {
@@ -104,7 +107,7 @@ class Victim {
         executor_(executor),
         memory_({.layout = kLayout, .capacity = kResidentBytes, .shards = 2}),
         state_(static_cast<size_t>(options_["pad"]), options_["pause"] != 0, memory_,
-               [this] { Announce(); }),
+               [this] { OnActivate(); }),
         signals_("signals", executor),
         children_("children", executor, [this](const uv::ChildExit&) { ++state_.child_exits; }) {}
 
@@ -139,7 +142,7 @@ class Victim {
     StreamServer clients(
         {.name = "clients",
          .loops = loops,
-         .make_handler = [&](uv::Stream&) { return std::make_unique<Echo>(state_); },
+         .make_handler = [&](uv::Stream&) { return std::make_unique<Echo>(state_, fault_); },
          .fd_store = store});
     clients_ = &clients;
     StreamServer side(
@@ -149,6 +152,7 @@ class Victim {
          .fd_store = store});
     side_ = {.upgrader = upgrader_.get(),
              .main = &executor_,
+             .last = loops.back(),
              .children = &children_,
              .state = &state_,
              .clients = [&] { return clients.size(); }};
@@ -174,7 +178,11 @@ class Victim {
     return side.ListenUnix(Directory() + "/side", 0600);
   }
 
-  void Announce() {
+  void OnActivate() {
+    fault_.Arm();
+    if (PlanFor("activate") == "kill-child") {
+      for (pid_t child : children_.pids()) kill(child, SIGKILL);
+    }
     printf("victim %s ready pid=%d generation=%llu mode=%s tcp %d\n", kRole, getpid(),
            static_cast<unsigned long long>(upgrader_->generation()),
            std::string(StartModeName(ProcessInheritance().mode)).c_str(),
@@ -186,6 +194,7 @@ class Victim {
   LoopExecutor& executor_;
   ResidentMemory memory_;
   State state_;
+  ClientFault fault_;
   uv::SignalWatchers signals_;
   uv::ChildProcesses children_;
   std::unique_ptr<Upgrader> upgrader_;
@@ -193,7 +202,7 @@ class Victim {
   SidePortContext side_;
 };
 
-absl::Status RunVictim(const char* options) {
+absl::Status RunVictim(const Options& options) {
   uv_loop_t loop;
   if (const int error = uv_loop_init(&loop); error < 0) {
     return absl::InternalError(uv_strerror(error));
@@ -201,7 +210,7 @@ absl::Status RunVictim(const char* options) {
   absl::Status status;
   {
     LoopExecutor executor(&loop);
-    Victim victim(ParseOptions(options), executor);
+    Victim victim(options, executor);
     status = victim.Serve();
   }
   absl::Status closed = uv::CloseLoop(&loop);
@@ -214,10 +223,11 @@ absl::Status RunVictim(const char* options) {
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
   liveexec::faults::Reach("main").IgnoreError();
-  const absl::Status status = liveexec::faults::RunVictim(argc > 2 ? argv[2] : "");
+  const auto options = liveexec::faults::ParseOptions(argc > 2 ? argv[2] : "");
+  const absl::Status status = liveexec::faults::RunVictim(options);
   if (status.ok()) {
     printf("victim stopped\n");
-    return 0;
+    return static_cast<int>(options.at("exit"));
   }
   fprintf(stderr, "victim: %s\n", status.ToString().c_str());
   return 1;
