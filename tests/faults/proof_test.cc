@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <ostream>
 #include <string>
 #include <tuple>
 
@@ -39,6 +40,8 @@ struct Row {
   const char* name;
   const char* problem;  // what RunCell has to say
   Cell cell;
+
+  friend void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
 };
 
 constexpr char kNothing[] = "nowhere nothing";

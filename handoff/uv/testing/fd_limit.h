@@ -25,6 +25,8 @@ class FdLimit {
     for (int i = 0; i <= count; ++i) next.emplace_back(dup(0));
     Set(static_cast<rlim_t>(next.back().get()));
   }
+  // Also where some that are open are closed: no new fd is to be had.
+  void LeaveNone() { Set(0); }
   void Restore() { Set(before_.rlim_cur); }
 
  private:
