@@ -23,7 +23,6 @@
 namespace liveexec {
 namespace {
 
-using std::chrono_literals::operator""s;
 using ::testing::ElementsAre;
 using ::testing::UnorderedElementsAre;
 
@@ -107,7 +106,9 @@ TEST_F(SnapshotTest, NobodyStandsStillForLongForAThreadThatHangs) {
   stands.get_future().wait();
   auto snapshot = std::async(std::launch::async, [this] { return Take(); });
   // It is tried again and again; in between all others serve.
-  const auto ended = [&] { return snapshot.wait_for(0s) == std::future_status::ready; };
+  const auto ended = [&] {
+    return snapshot.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  };
   while (main_.standstills() < 3 && !ended()) main_.Run([] {});
   threads_[1].Run([] {});
   EXPECT_EQ(exported_on_, std::thread::id());

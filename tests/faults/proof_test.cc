@@ -31,7 +31,7 @@ Seen Provoke(FaultRun& run) {
 
 // Asks the upgraded server to stop.
 Seen StopAfterwards(FaultRun& run) {
-  const Seen seen = run.Upgrade(FaultRun::Program("v2"));
+  Seen seen = run.Upgrade(FaultRun::Program("v2"));
   kill(run.pid(), SIGTERM);
   return seen;
 }
