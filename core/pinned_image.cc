@@ -39,6 +39,10 @@ absl::StatusOr<FileIdentity> IdentityOf(Syscalls& syscalls, int fd) {
       .size = file.st_size,
       .mtime_ns = file.st_mtim.tv_sec * kNsPerSecond + file.st_mtim.tv_nsec,
       .ctime_ns = file.st_ctim.tv_sec * kNsPerSecond + file.st_ctim.tv_nsec,
+      .links = file.st_nlink,
+      .mode = file.st_mode,
+      .user = file.st_uid,
+      .group = file.st_gid,
   };
 }
 

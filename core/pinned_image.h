@@ -22,6 +22,10 @@ struct FileIdentity {
   int64_t size = 0;
   int64_t mtime_ns = 0;
   int64_t ctime_ns = 0;
+  uint64_t links = 0;
+  uint32_t mode = 0;
+  uint32_t user = 0;
+  uint32_t group = 0;
 
   bool operator==(const FileIdentity&) const = default;
 };

@@ -31,7 +31,8 @@ ParsedOptions ParseOptions(int argc, char** argv, std::string_view version) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    parsed.exit_code = app.exit(error);
+    // The parser has a code of its own for each kind of mistake.
+    parsed.exit_code = app.exit(error) == 0 ? 0 : 1;
   }
   return parsed;
 }

@@ -1,6 +1,8 @@
 #include "demo-server/run.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include <csignal>
@@ -27,6 +29,15 @@ void RaiseFileLimit() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// What a parent has closed of stdin, stdout and stderr would become fds of the loop, which neither
+// cross nor like to be closed.
+void OpenStandardFds() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    // The lowest that is free: this one, as all below are open.
+    if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", O_RDWR);
+  }
 }
 
 absl::Status ServeOn(uv_loop_t* loop, const Options& options, const StateFormat& format,
@@ -68,6 +79,7 @@ absl::Status ServeOn(uv_loop_t* loop, const Options& options, const StateFormat&
 int Run(int argc, char** argv, const StateFormat& format, Component* addition) {
   const ParsedOptions parsed = ParseOptions(argc, argv, format.version());
   if (parsed.exit_code.has_value()) return *parsed.exit_code;
+  OpenStandardFds();
   signal(SIGPIPE, SIG_IGN);
   RaiseFileLimit();
   uv_loop_t loop;

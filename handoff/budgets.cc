@@ -112,8 +112,8 @@ absl::Status CheckBlackoutBudget(Program& program, const Attempt& attempt, int64
   return CodedError(
       "E_BLACKOUT", absl::StatusCode::kFailedPrecondition,
       absl::StrCat("the blackout would take about ", predicted_ns / 1000, " us, more than the ",
-                   absl::ToInt64Microseconds(attempt.request.max_blackout),
-                   " us that are allowed: allow more, or upgrade when there is less state"));
+                   absl::FormatDuration(attempt.request.max_blackout),
+                   " that are allowed: allow more, or upgrade when there is less state"));
 }
 
 }  // namespace liveexec

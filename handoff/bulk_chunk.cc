@@ -113,7 +113,7 @@ absl::StatusOr<BulkChunk> BulkChunk::Open(Syscalls& syscalls, int fd) {
   if (absl::IsFailedPrecondition(mapping.status()) || absl::IsInvalidArgument(mapping.status())) {
     return Damaged("E_SEAL", std::string(mapping.status().message()));
   }
-  if (!mapping.ok()) return mapping.status();
+  if (!mapping.ok()) return WithCode(mapping.status(), "E_MEMORY");
   chunk.mapping_ = *std::move(mapping);
   const absl::Span<const uint8_t> bytes = chunk.mapping_.bytes();
   if (bytes.size() < kHeaderSize) {

@@ -61,11 +61,10 @@ bool ProgramFailed(const JournalEntry& entry) {
   if (entry.outcome == Outcome::kCommitted) return !entry.code.empty();
   if (entry.outcome == Outcome::kRolledBack || entry.outcome == Outcome::kResurrected) return true;
   if (entry.outcome != Outcome::kAbandoned || entry.failed_phase != "rehearsing") return false;
-  // What a rehearsal ends with before the candidate has run, or for no fault of its own.
-  constexpr std::string_view kNotItsFault[] = {"E_BLACKOUT", "E_CANCELLED", "E_CHANGED", "E_EXPORT",
-                                               "E_FD",       "E_FDPUSH",    "E_FDS",     "E_MEMORY",
-                                               "E_NOMEM",    "E_QUIESCE",   "E_TXTBSY"};
-  return std::ranges::find(kNotItsFault, entry.code) == std::end(kNotItsFault);
+  // What a candidate that ran is refused with. All else is the old program's or the machine's.
+  constexpr std::string_view kItsFault[] = {"E_REHEARSAL", "E_SCHEMA", "E_APP", "E_ABI",
+                                            "E_ADDRESS"};
+  return std::ranges::find(kItsFault, entry.code) != std::end(kItsFault);
 }
 
 absl::Status CheckDenied(Program& program, const std::string& identity) {

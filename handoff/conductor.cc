@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "handoff/framework_thread.h"
+#include "handoff/guarded_call.h"
 #include "handoff/phase.h"
 
 namespace liveexec {
@@ -192,7 +193,13 @@ void Conductor::RunTasks() {
     std::lock_guard lock(mutex_);
     tasks.swap(tasks_);
   }
-  for (auto& task : tasks) std::move(task)();
+  // One that there is no memory for must not end the server.
+  for (auto& task : tasks) {
+    (void)CatchingCall("a task", [&] {
+      std::move(task)();
+      return absl::OkStatus();
+    });
+  }
 }
 
 void Conductor::TakeSignal() {

@@ -4,17 +4,19 @@
 
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 namespace liveexec {
 
 void ControlConnection::Receive(absl::Duration now) {
-  char buffer[64 << 10];
+  // Not on the stack, which may be the application's, and small.
+  std::vector<char> buffer(64 << 10);
   ssize_t count;
   do {
-    count = recv(fd.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
+    count = recv(fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   } while (count < 0 && errno == EINTR);
   if (count > 0) {
-    input.Append({buffer, static_cast<size_t>(count)});
+    input.Append({buffer.data(), static_cast<size_t>(count)});
     last_active = now;
   } else if (count == 0) {
     no_more_input = true;

@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "handoff/error_code.h"
+#include "handoff/guarded_call.h"
 
 namespace liveexec {
 namespace {
@@ -117,6 +118,16 @@ void ControlServer::Welcome(UniqueFd fd) {
 
 void ControlServer::Serve(ControlConnection& connection, short events) {
   if (connection.dead) return;
+  // A request that there is no memory for costs its client the connection, and nobody else
+  // anything.
+  const absl::Status served = CatchingCall("answer a request", [&] {
+    ServeWithMemory(connection, events);
+    return absl::OkStatus();
+  });
+  if (!served.ok()) connection.dead = true;
+}
+
+void ControlServer::ServeWithMemory(ControlConnection& connection, short events) {
   if ((events & POLLIN) != 0 && connection.wants_input()) {
     connection.Receive(Now());
   } else if ((events & (POLLHUP | POLLERR | POLLNVAL)) != 0) {

@@ -1,5 +1,6 @@
 #include "handoff/crossing.h"
 
+#include <fcntl.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -54,7 +55,9 @@ class Blackout {
     for (std::string& note : exported.notes) attempt_.entry.notes.push_back(std::move(note));
     LIVEEXEC_RETURN_IF_ERROR(RefuseChannel(exported));
     LIVEEXEC_RETURN_IF_ERROR(Enter(Phase::kSealing));
-    attempt_.entry.fds_left_behind = LeftBehind(attempt_.open_fds, exported.fds, kMaxLeftBehind);
+    const auto is_open = [this](int fd) { return program_.syscalls.Fcntl(fd, F_GETFD, 0) >= 0; };
+    attempt_.entry.fds_left_behind =
+        LeftBehind(attempt_.open_fds, exported.fds, is_open, kMaxLeftBehind);
     LIVEEXEC_ASSIGN_OR_RETURN(Sealed sealed,
                               exporter.Seal(std::move(exported), attempt_.stamp,
                                             DescribeForManifest(program_, attempt_)));
@@ -157,16 +160,17 @@ std::optional<absl::Status> Cross(Program& program, Attempt& attempt) {
   // A thread that has just begun something long is not waited for beyond the blackout's budget: it
   // is tried again when that has ended.
   const bool budgeted = attempt.request.max_blackout < program.options.quiesce_deadline;
-  absl::Status parked = program.parking.Park(
-      Parking::For::kExec,
-      std::min(attempt.request.max_blackout, program.options.quiesce_deadline));
+  absl::Status parked = CatchingCall("stop the threads", [&] {
+    return program.parking.Park(Parking::For::kExec, std::min(attempt.request.max_blackout,
+                                                              program.options.quiesce_deadline));
+  });
   if (budgeted && absl::IsDeadlineExceeded(parked)) return std::nullopt;
   if (parked.ok()) parked = program.parking.RunPosted(program.main);
   if (!parked.ok()) program.parking.Release();
   if (absl::IsUnavailable(parked)) return std::nullopt;
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
   Blackout blackout(program, attempt);
-  absl::Status status = blackout.Run();
+  absl::Status status = CatchingCall("prepare the exec", [&] { return blackout.Run(); });
   // What is in the channel grows stale with the first thing that a resumed component does.
   attempt.recorder.record()->sealed = 0;
   blackout.Resume();

@@ -72,10 +72,16 @@ class Examination {
 
   absl::Status ExamineFds() {
     FdInspector inspector(program_.syscalls);
+    // Connections come and go: what is not in both lists is none of anybody's.
+    LIVEEXEC_ASSIGN_OR_RETURN(const std::vector<OpenFd> listed,
+                              ListOpenFds(program_.syscalls, inspector));
+    absl::flat_hash_set<std::pair<int, uint64_t>> before;
+    for (const OpenFd& one : listed) before.insert({one.fd, one.inode});
     const Successor itself{.note = &program_.note};
     LIVEEXEC_ASSIGN_OR_RETURN(Exported exported,
                               TakeSnapshot(program_, inspector, itself, caller_));
     LIVEEXEC_ASSIGN_OR_RETURN(open_, ListOpenFds(program_.syscalls, inspector));
+    std::erase_if(open_, [&](const OpenFd& one) { return !before.contains({one.fd, one.inode}); });
     absl::flat_hash_map<int, std::string> roles;
     for (size_t i = 0; i < exported.fds.size(); ++i) {
       const FdEntry& entry = exported.entries[i];

@@ -61,8 +61,11 @@ absl::StatusOr<size_t> ReadStart(int fd, void* buffer, size_t size) {
 
 // Everything about the header that libelf, or the kernel, would take on trust.
 absl::Status CheckHeader(const ElfW(Ehdr) & header, uint64_t file_size) {
-  if (header.e_ident[EI_CLASS] != kOurClass || header.e_ident[EI_DATA] != kOurData ||
-      header.e_machine != kOurMachine) {
+  if (header.e_ident[EI_CLASS] != kOurClass) {
+    return NotExecutable(
+        absl::StrCat("for another word size than our ", 8 * sizeof(void*), " bits"));
+  }
+  if (header.e_ident[EI_DATA] != kOurData || header.e_machine != kOurMachine) {
     return NotExecutable(absl::StrCat("for another architecture (ELF machine ", header.e_machine,
                                       ", ours is ", kOurMachine, ")"));
   }

@@ -3,6 +3,7 @@
 #include <kj/exception.h>
 
 #include <exception>
+#include <new>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -17,18 +18,33 @@ absl::Status Thrown(std::string_view what, std::string_view text) {
                     absl::StrCat(std::string(what), " threw: ", std::string(text)));
 }
 
+absl::Status NoMemory(std::string_view what) {
+  return CodedError("E_MEMORY", absl::StatusCode::kResourceExhausted,
+                    absl::StrCat(std::string(what),
+                                 ": there is no memory for it: free some, or "
+                                 "raise the process's limit"));
+}
+
 }  // namespace
 
-absl::Status GuardedCall(std::string_view what, absl::FunctionRef<absl::Status()> call) {
+absl::Status CatchingCall(std::string_view what, absl::FunctionRef<absl::Status()> call) {
   try {
-    return Annotate(call(), what);
+    return call();
+  } catch (const std::bad_alloc&) {
+    return NoMemory(what);
   } catch (const kj::Exception& exception) {
+    // Cap'n Proto's own word for a system call that failed for want of something.
+    if (exception.getType() == kj::Exception::Type::OVERLOADED) return NoMemory(what);
     return Thrown(what, exception.getDescription().cStr());
   } catch (const std::exception& exception) {
     return Thrown(what, exception.what());
   } catch (...) {
     return Thrown(what, "something that is not a std::exception");
   }
+}
+
+absl::Status GuardedCall(std::string_view what, absl::FunctionRef<absl::Status()> call) {
+  return CatchingCall(what, [&] { return Annotate(call(), what); });
 }
 
 }  // namespace liveexec

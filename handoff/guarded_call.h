@@ -14,8 +14,12 @@ namespace liveexec {
 
 // Runs `call`. What it returns is returned with "<what>: " before the message of an error. An
 // exception that leaves it becomes an Internal error with the code E_EXCEPTION and the exception's
-// text.
+// text, or ResourceExhausted with E_MEMORY when there was no memory.
 absl::Status GuardedCall(std::string_view what, absl::FunctionRef<absl::Status()> call);
+
+// The same for what is our own, and throws only for want of memory: an error that it returns stays
+// as it is.
+absl::Status CatchingCall(std::string_view what, absl::FunctionRef<absl::Status()> call);
 
 }  // namespace liveexec
 

@@ -2,7 +2,9 @@
 
 #include <capnp/message.h>
 #include <capnp/serialize.h>
+#include <kj/exception.h>
 
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -50,6 +52,18 @@ TEST(GuardedCall, AStandardExceptionBecomesAnErrorWithItsText) {
       GuardedCall("work", []() -> absl::Status { throw std::runtime_error("boom"); });
   ExpectException(status, "boom");
   ExpectException(status, "work");
+}
+
+TEST(GuardedCall, WantOfMemoryHasACodeOfItsOwn) {
+  absl::Status status = GuardedCall("export", []() -> absl::Status { throw std::bad_alloc(); });
+  EXPECT_EQ(CodeOf(status), "E_MEMORY");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("export"));
+  // As Cap'n Proto says it.
+  status = GuardedCall("export", []() -> absl::Status {
+    throw kj::Exception(kj::Exception::Type::OVERLOADED, __FILE__, __LINE__,
+                        kj::str("calloc: Cannot allocate memory"));
+  });
+  EXPECT_EQ(CodeOf(status), "E_MEMORY");
 }
 
 TEST(GuardedCall, AnythingElseThatIsThrownBecomesAnErrorToo) {

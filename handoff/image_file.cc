@@ -156,7 +156,7 @@ absl::StatusOr<ImageFile> ImageFile::Open(Syscalls& syscalls, int fd, const Imag
   if (absl::IsFailedPrecondition(mapping.status()) || absl::IsInvalidArgument(mapping.status())) {
     return Damaged("E_SEAL", std::string(mapping.status().message()));
   }
-  if (!mapping.ok()) return WithCode(mapping.status(), "E_SEAL");
+  if (!mapping.ok()) return WithCode(mapping.status(), "E_MEMORY");
   image.mapping_ = *std::move(mapping);
   absl::Span<const uint8_t> bytes = image.mapping_.bytes();
   LIVEEXEC_RETURN_IF_ERROR(VerifyImageBytes(bytes, image.stamp_, image.checksum_));

@@ -28,6 +28,7 @@ absl::StatusOr<std::vector<OpenFd>> ListOpenFds(Syscalls& syscalls, FdInspector&
     auto identity = inspector.Inspect(one.fd);
     if (!identity.ok()) continue;
     one.kind = identity->kind;
+    one.inode = identity->inode;
     open.push_back(one);
   }
   std::sort(open.begin(), open.end(), [](const OpenFd& a, const OpenFd& b) { return a.fd < b.fd; });
@@ -35,12 +36,14 @@ absl::StatusOr<std::vector<OpenFd>> ListOpenFds(Syscalls& syscalls, FdInspector&
 }
 
 std::vector<std::string> LeftBehind(absl::Span<const OpenFd> open, absl::Span<const int> carried,
-                                    size_t limit) {
+                                    absl::FunctionRef<bool(int)> is_open, size_t limit) {
   absl::flat_hash_set<int> carried_fds(carried.begin(), carried.end());
   std::vector<std::string> names;
   size_t more = 0;
   for (const OpenFd& one : open) {
     if (carried_fds.contains(one.fd)) continue;
+    // Closed since it was listed: connections come and go.
+    if (!is_open(one.fd)) continue;
     if (names.size() == limit) {
       ++more;
       continue;

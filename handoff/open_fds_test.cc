@@ -62,10 +62,18 @@ TEST(ListOpenFds, LeaksNothing) {
 TEST(LeftBehind, NamesWhatIsNotCarried) {
   std::vector<OpenFd> open = {
       {5, FdKind::kEventfd, false}, {7, FdKind::kTcpStream, false}, {9, FdKind::kFile, true}};
-  EXPECT_THAT(LeftBehind(open, {7}, 64), ElementsAre("5 eventfd", "9 file"));
-  EXPECT_THAT(LeftBehind(open, {5, 7, 9}, 64), IsEmpty());
-  EXPECT_THAT(LeftBehind(open, {}, 2), ElementsAre("5 eventfd", "7 tcp stream", "and 1 more"));
-  EXPECT_THAT(LeftBehind({}, {1}, 2), IsEmpty());
+  const auto all = [](int) { return true; };
+  EXPECT_THAT(LeftBehind(open, {7}, all, 64), ElementsAre("5 eventfd", "9 file"));
+  EXPECT_THAT(LeftBehind(open, {5, 7, 9}, all, 64), IsEmpty());
+  EXPECT_THAT(LeftBehind(open, {}, all, 2), ElementsAre("5 eventfd", "7 tcp stream", "and 1 more"));
+  EXPECT_THAT(LeftBehind({}, {1}, all, 2), IsEmpty());
+}
+
+TEST(LeftBehind, DoesNotNameWhatWasClosedSinceItWasListed) {
+  std::vector<OpenFd> open = {{5, FdKind::kTcpStream}, {7, FdKind::kTcpStream}};
+  EXPECT_THAT(LeftBehind(
+                  open, {}, [](int fd) { return fd != 5; }, 64),
+              ElementsAre("7 tcp stream"));
 }
 
 }  // namespace

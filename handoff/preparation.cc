@@ -92,7 +92,8 @@ absl::Status Prepare(Program& program, Attempt& attempt, const PhaseObserver& ob
           absl::StrCat("without resident memory: ", std::string(status.message())));
       status = Rehearse(program, attempt);
     }
-    LIVEEXEC_RETURN_IF_ERROR(WithCode(status, "E_REHEARSAL"));
+    // What has no code of its own did not come from the candidate.
+    LIVEEXEC_RETURN_IF_ERROR(WithCode(status, "E_GUARD"));
   }
   enter(Phase::kGuarding);
   return WithCode(Guard(program, attempt), "E_GUARD");

@@ -218,10 +218,24 @@ absl::StatusOr<PinnedProgram> CheckFile(Syscalls& syscalls, const std::string& p
   return PinnedProgram{std::move(image), std::move(program.elf), std::move(program.note)};
 }
 
+namespace {
+
+// A file that loses a name, to another that is renamed over it or to rm, gets another ctime.
+bool HasOnlyLostNames(const FileIdentity& now, const FileIdentity& then) {
+  FileIdentity named = now;
+  named.links = then.links;
+  named.ctime_ns = then.ctime_ns;
+  return named == then && now.links < then.links;
+}
+
+}  // namespace
+
 absl::Status Unchanged(Syscalls& syscalls, const PinnedImage& image) {
   absl::StatusOr<FileIdentity> now = IdentityOf(syscalls, image.fd());
   if (!now.ok()) return WithCode(now.status(), "E_CHANGED");
-  if (*now == image.identity()) return absl::OkStatus();
+  if (*now == image.identity() || HasOnlyLostNames(*now, image.identity())) {
+    return absl::OkStatus();
+  }
   return CodedError("E_CHANGED", kRefused,
                     absl::StrCat(image.path(),
                                  " was changed while it was being checked: replace programs by "

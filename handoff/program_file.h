@@ -68,7 +68,8 @@ absl::StatusOr<ProgramFile> ReadPinned(Syscalls& syscalls, const PinnedImage& im
 // PinProgram, CheckPermissions and ReadPinned: the Checking phase's view of the file.
 absl::StatusOr<PinnedProgram> CheckFile(Syscalls& syscalls, const std::string& path);
 
-// E_CHANGED when the file was written in place, or its metadata changed, since it was pinned.
+// E_CHANGED when the file was written in place, or its metadata changed, since it was pinned. That
+// it lost a name, as another file was renamed over it or it was removed, is no such change.
 absl::Status Unchanged(Syscalls& syscalls, const PinnedImage& image);
 inline absl::Status Unchanged(Syscalls& syscalls, const PinnedProgram& program) {
   return Unchanged(syscalls, program.image);

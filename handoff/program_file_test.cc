@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <sstream>
@@ -248,6 +249,19 @@ TEST_F(CheckFileTest, NoticesAWriteInPlace) {
   ASSERT_TRUE(program.ok()) << program.status();
   Write(OwnBytes() + "x");
   EXPECT_EQ(CodeOf(Unchanged(Syscalls::Kernel(), *program)), "E_CHANGED");
+}
+
+TEST_F(CheckFileTest, IsThatFileAlsoWhenAnotherTakesItsNameOrItIsRemoved) {
+  auto replaced = CheckFile(Syscalls::Kernel(), path_);
+  ASSERT_TRUE(replaced.ok()) << replaced.status();
+  const std::string next = path_ + ".next";
+  std::filesystem::copy_file(path_, next);
+  ASSERT_EQ(rename(next.c_str(), path_.c_str()), 0);
+  EXPECT_TRUE(Unchanged(Syscalls::Kernel(), *replaced).ok());
+  auto removed = CheckFile(Syscalls::Kernel(), path_);
+  ASSERT_TRUE(removed.ok()) << removed.status();
+  ASSERT_EQ(unlink(path_.c_str()), 0);
+  EXPECT_TRUE(Unchanged(Syscalls::Kernel(), *removed).ok());
 }
 
 TEST_F(CheckFileTest, NoticesAChangeOfMode) {

@@ -29,6 +29,21 @@ std::vector<std::string> EnvironmentForRehearsal(const Program& program) {
   return environment;
 }
 
+// Whose fault it is: the machine's is not charged to the candidate.
+std::string_view CodeOfSpawnError(int error) {
+  switch (error) {
+    case ETXTBSY:
+      return "E_TXTBSY";
+    case EAGAIN:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+      return "E_GUARD";
+    default:
+      return "E_REHEARSAL";
+  }
+}
+
 }  // namespace
 
 absl::Status Rehearse(Program& program, Attempt& attempt) {
@@ -69,8 +84,7 @@ absl::Status Rehearse(Program& program, Attempt& attempt) {
        .arguments = program.traits.arguments,
        .environment = EnvironmentForRehearsal(program)});
   if (!process.ok()) {
-    bool busy = ErrnoOf(process.status()) == ETXTBSY;
-    return WithCode(process.status(), busy ? "E_TXTBSY" : "E_REHEARSAL");
+    return WithCode(process.status(), CodeOfSpawnError(ErrnoOf(process.status()).value_or(0)));
   }
   auto status = process->Wait(program.options.rehearsal_deadline,
                               [&] { return attempt.ticket->cancelled(); });

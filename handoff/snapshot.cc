@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "handoff/error_code.h"
+#include "handoff/guarded_call.h"
 #include "handoff/phase.h"
 
 namespace liveexec {
@@ -34,16 +35,27 @@ constexpr std::chrono::milliseconds kPause(20);
 // How often it is looked at whether anybody still wants the snapshot.
 constexpr std::chrono::milliseconds kLook(20);
 
-absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
-                                      const Successor& successor, Executor* caller,
-                                      absl::Duration patience) {
+absl::Status ExportOnMain(Program& program, FdInspector& inspector, const Successor& successor,
+                          Executor* caller, absl::Duration patience, Exported& result) {
   program.main.BeforeStandstill();
   absl::Status parked = program.parking.Park(Parking::For::kSnapshot, patience, caller);
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");
   int64_t slice_ns = absl::ToInt64Nanoseconds(std::min(program.options.rehearsal_slice, kLongest));
   Exporter exporter(program.syscalls, inspector, program.note);
-  auto exported = exporter.Export(program.components, successor, MonotonicNs() + slice_ns);
+  LIVEEXEC_ASSIGN_OR_RETURN(
+      result, exporter.Export(program.components, successor, MonotonicNs() + slice_ns));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Exported> ExportOnMain(Program& program, FdInspector& inspector,
+                                      const Successor& successor, Executor* caller,
+                                      absl::Duration patience) {
+  Exported exported;
+  absl::Status status = CatchingCall("take a snapshot", [&] {
+    return ExportOnMain(program, inspector, successor, caller, patience, exported);
+  });
   program.parking.Release();
+  if (!status.ok()) return status;
   return exported;
 }
 

@@ -101,8 +101,7 @@ void Supervision::TakeOverJournal() {
       ChargeUndecided(journal, std::move(entry), recorder->Report(),
                       recorder->record()->commit_started != 0);
     } else {
-      ChargeEarlyEnd(journal, record.getServingSinceUnixNs(), UnixNs(),
-                     program_.options.probation);
+      ChargeEarlyEnd(journal, record.getServingSinceUnixNs(), UnixNs(), program_.options.probation);
     }
     std::lock_guard lock(program_.mutex);
     program_.journal = std::move(journal);

@@ -77,7 +77,8 @@ TEST(ChargeUndecidedTest, AnEndBeforeTheCommitIsToldAndNotCharged) {
 }
 
 TEST(DeniedForTest, WhatAnUpgradeEndedWithBeforeTheBinaryRanIsNotCharged) {
-  for (const char* code : {"E_BLACKOUT", "E_NOMEM", "E_FD", "E_EXPORT", "E_CANCELLED"}) {
+  for (const char* code : {"E_BLACKOUT", "E_NOMEM", "E_FD", "E_EXPORT", "E_CANCELLED", "E_GUARD",
+                           "E_MEMORY", "E_EXCEPTION"}) {
     Journal journal;
     for (int i = 0; i < 5; ++i) {
       JournalEntry entry = Entry(Outcome::kAbandoned);

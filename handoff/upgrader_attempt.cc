@@ -11,6 +11,7 @@
 #include "handoff/crossing.h"
 #include "handoff/error_code.h"
 #include "handoff/framework_thread.h"
+#include "handoff/guarded_call.h"
 #include "handoff/precopy.h"
 #include "handoff/preparation.h"
 #include "handoff/upgrader_impl.h"
@@ -83,11 +84,14 @@ void UpgraderImpl::StartPreparing(std::unique_ptr<Attempt> attempt) {
   auto held = std::make_shared<std::unique_ptr<Attempt>>(std::move(attempt));
   absl::AnyInvocable<void()&&> body = [this, held] {
     const uint64_t requester = (*held)->requester;
-    supervision_.Upgrading((*held)->entry);
-    absl::Status status = Prepare(program_, **held, [this, requester](Phase phase) {
-      conductor_->Post([this, requester, phase] { Observe(requester, phase); });
+    absl::Status status = CatchingCall("prepare the upgrade", [&] {
+      supervision_.Upgrading((*held)->entry);
+      LIVEEXEC_RETURN_IF_ERROR(Prepare(program_, **held, [this, requester](Phase phase) {
+        conductor_->Post([this, requester, phase] { Observe(requester, phase); });
+      }));
+      supervision_.Undecided(**held);
+      return absl::OkStatus();
     });
-    if (status.ok()) supervision_.Undecided(**held);
     conductor_->Post([this, status, attempt = std::move(*held)]() mutable {
       Prepared(std::move(attempt), status);
     });

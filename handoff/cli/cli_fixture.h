@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -120,7 +121,10 @@ class CliTest : public testing::Test {
       return entries;
     };
     handlers_.upgrade = [this](ControlServer::ConnectionId id, const ControlUpgrade& upgrade) {
-      asked_ = upgrade;
+      {
+        std::lock_guard lock(mutex_);
+        asked_ = upgrade;
+      }
       server_->SendProgress(id, {"checking", ControlProgress::State::kStarted});
       server_->SendProgress(id,
                             {"checking", ControlProgress::State::kFinished, 1'000'000, "2 fds"});
@@ -137,10 +141,16 @@ class CliTest : public testing::Test {
     thread_.emplace(*server_);
   }
   std::string control() const { return directory_.socket(); }
+  // What the newest request for an upgrade said.
+  ControlUpgrade asked() {
+    std::lock_guard lock(mutex_);
+    return asked_;
+  }
 
   TestDirectory directory_;
   ControlServer::Handlers handlers_;
   Outcome outcome_ = Outcome::kCommitted;
+  std::mutex mutex_;
   ControlUpgrade asked_;
   std::unique_ptr<ControlServer> server_;
   std::optional<ServerThread> thread_;

@@ -39,17 +39,17 @@ TEST_F(CliTest, UpgradesAndPrintsPlainLinesIntoAPipe) {
             "+ checking: 1.00 ms, 2 fds\n+ sealing: 2.00 ms\n"
             "committed: 1.0 -> 2.0, pid 4321, blackout 3.21 ms, 1064 fds, 12.3 KiB of state\n");
   EXPECT_EQ(run.err, "");
-  EXPECT_EQ(asked_.binary.front(), '/');
-  EXPECT_THAT(asked_.binary, testing::EndsWith("/relative/server"));
-  EXPECT_EQ(asked_.max_blackout, absl::Milliseconds(50));
-  EXPECT_TRUE(asked_.allow_downgrade);
+  EXPECT_EQ(asked().binary.front(), '/');
+  EXPECT_THAT(asked().binary, testing::EndsWith("/relative/server"));
+  EXPECT_EQ(asked().max_blackout, absl::Milliseconds(50));
+  EXPECT_TRUE(asked().allow_downgrade);
 }
 
 TEST_F(CliTest, LeavesTheChoiceOfTheBinaryToTheServer) {
   Serve();
   EXPECT_EQ(Command({"upgrade"}, {"LIVEEXEC_CONTROL=" + control()}).exit_code, 0);
-  EXPECT_EQ(asked_.binary, "");
-  EXPECT_EQ(asked_.max_blackout, absl::ZeroDuration());
+  EXPECT_EQ(asked().binary, "");
+  EXPECT_EQ(asked().max_blackout, absl::ZeroDuration());
 }
 
 TEST_F(CliTest, ExitsByTheUpgradesOutcome) {
@@ -182,7 +182,7 @@ TEST_F(CliTest, WatchesAFileAndUpgradesWheneverItChanges) {
   Finished run = Command(
       {"watch", "--control", control(), "--binary", path, "--settle", "1ms", "--count", "1"});
   EXPECT_EQ(run.exit_code, 0) << run.err;
-  EXPECT_EQ(asked_.binary, path);
+  EXPECT_EQ(asked().binary, path);
   EXPECT_THAT(run.out, AllOf(HasSubstr("watching " + path + " for cli-test 3.0, pid 77\n"),
                              HasSubstr("committed: 1.0 -> 2.0")));
   unlink(path.c_str());
@@ -203,7 +203,7 @@ TEST_F(CliTest, WatchesWhatALinkLeadsTo) {
   Finished run = Command(
       {"watch", "--control", control(), "--binary", link, "--settle", "1ms", "--count", "1"});
   EXPECT_EQ(run.exit_code, 10) << run.err;
-  EXPECT_EQ(asked_.binary, link);
+  EXPECT_EQ(asked().binary, link);
   unlink(link.c_str());
   unlink((folder + "/server").c_str());
   rmdir(folder.c_str());
@@ -268,6 +268,9 @@ TEST_F(CliTest, ExplainsWrongUsage) {
     EXPECT_NE(run.err, "");
   }
   EXPECT_EQ(json::parse(Command({"upgrade", "--json"}).out)["error"]["code"], "E_USAGE");
+  Finished unknown = Command({"dance", "--json"});
+  EXPECT_THAT(unknown.err, HasSubstr("there is no command dance"));
+  EXPECT_EQ(json::parse(unknown.out)["error"]["code"], "E_USAGE");
 }
 
 TEST_F(CliTest, ExplainsItself) {

@@ -24,10 +24,14 @@ struct Inspection {
   std::optional<ProgramFile> program;
   std::vector<Refusal> refusals;
   std::vector<std::string> notes;
+  bool has_other = false;     // to compare with, if it can be read
   std::string compared_with;  // "demo-server 1.0.0"; empty: nothing
 
+  // Two checks may come upon the same.
   void Refuse(const absl::Status& error) {
-    refusals.push_back({CodeOf(error), std::string(error.message())});
+    Refusal refusal = {CodeOf(error), std::string(error.message())};
+    if (!refusals.empty() && refusals.back().sentence == refusal.sentence) return;
+    refusals.push_back(std::move(refusal));
   }
 };
 
@@ -47,6 +51,7 @@ absl::StatusOr<std::optional<ProgramNote>> ReadRunning(const InspectArguments& a
 
 Inspection Inspect(const InspectArguments& arguments, const std::optional<ProgramNote>& running) {
   Inspection inspection;
+  inspection.has_other = running.has_value();
   Syscalls& syscalls = Syscalls::Kernel();
   absl::StatusOr<PinnedImage> image = PinProgram(syscalls, arguments.binary);
   if (!image.ok()) {
@@ -98,9 +103,12 @@ std::string ProgramText(const ProgramFile& program) {
 }
 
 std::string VerdictText(const Inspection& inspection) {
-  std::string by = inspection.compared_with.empty()
-                       ? " (compared with no running program: give --control or --against)"
-                       : absl::StrCat(" by ", Printable(inspection.compared_with));
+  std::string by;
+  if (!inspection.compared_with.empty()) {
+    by = absl::StrCat(" by ", Printable(inspection.compared_with));
+  } else if (!inspection.has_other) {
+    by = " (compared with no running program: give --control or --against)";
+  }
   std::string text;
   for (const std::string& note : inspection.notes) {
     absl::StrAppend(&text, "note: ", Printable(note), "\n");

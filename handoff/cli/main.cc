@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "handoff/cli/commands.h"
 #include "handoff/cli/exit_code.h"
+#include "handoff/cli/text.h"
 #include "handoff/program_note.h"
 
 namespace liveexec::cli {
@@ -42,8 +43,8 @@ std::string CheckDuration(const std::string& text) {
   return "";
 }
 
-// What a script's unset variable leaves is not "no such option": that would mean another program, or
-// any.
+// What a script's unset variable leaves is not "no such option": that would mean another program,
+// or any.
 std::string CheckNotEmpty(const std::string& text) {
   return text.empty() ? "an empty name: is a variable unset?" : "";
 }
@@ -147,12 +148,31 @@ CLI::App* AddInspect(CLI::App& app, Arguments& arguments) {
   return command;
 }
 
+bool WantsJson(int argc, char** argv) {
+  return std::any_of(argv, argv + argc, [](std::string_view word) { return word == "--json"; });
+}
+
+// The first word, if it is no option and no command: the parser would say that one is missing.
+std::string UnknownCommand(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-' || argv[1][0] == '\0') return "";
+  const auto commands = app.get_subcommands(nullptr);
+  const bool known = absl::c_any_of(
+      commands, [&](const CLI::App* command) { return command->get_name() == argv[1]; });
+  return known ? "" : argv[1];
+}
+
+ExitCode ExplainUnknown(const std::string& word, int argc, char** argv) {
+  const std::string message =
+      absl::StrCat("there is no command ", Printable(word), ": liveexec --help lists them");
+  if (WantsJson(argc, argv)) absl::PrintF("%s\n", UsageErrorJson(message));
+  absl::FPrintF(stderr, "%s\n", message);
+  return kExitUsage;
+}
+
 // Help and version are "errors" too. Whether JSON was wanted is not parsed when parsing failed.
 ExitCode Explain(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
   if (app.exit(error) == 0) return kExitOk;
-  if (std::any_of(argv, argv + argc, [](std::string_view word) { return word == "--json"; })) {
-    absl::PrintF("%s\n", UsageErrorJson(error.what()));
-  }
+  if (WantsJson(argc, argv)) absl::PrintF("%s\n", UsageErrorJson(error.what()));
   return kExitUsage;
 }
 
@@ -180,6 +200,9 @@ int Run(int argc, char** argv) {
   AddInspect(app, arguments);
   for (CLI::App* command : app.get_subcommands(nullptr)) command->footer(kExitCodesHelp);
 
+  if (std::string unknown = UnknownCommand(app, argc, argv); !unknown.empty()) {
+    return ExplainUnknown(unknown, argc, argv);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

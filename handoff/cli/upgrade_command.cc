@@ -44,8 +44,8 @@ ExitCode RunUpgrade(const UpgradeArguments& arguments) {
   if (display) {
     display->Complete(*entry);
     display.reset();
-    absl::PrintF("%s\n", SummaryText(*entry));
     for (const std::string& note : entry->notes) absl::PrintF("note: %s\n", Printable(note));
+    absl::PrintF("%s\n", SummaryText(*entry));
   } else {
     absl::PrintF("%s\n", Dump(ToJson(*entry)));
   }

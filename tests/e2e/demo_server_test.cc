@@ -92,6 +92,10 @@ DemoServer& DemoServerTest::Start(const StartOptions& options) {
                   "--upgrade-binary", BinaryOf(Version::kV1)},
       .ready_line = "listening on tcp .*:([0-9]+)$"};
   server.command.insert(server.command.end(), options.arguments.begin(), options.arguments.end());
+  if (options.without_stdin) {
+    const std::string closes[] = {"/bin/sh", "-c", "exec \"$@\" <&-", "sh"};
+    server.command.insert(server.command.begin(), std::begin(closes), std::end(closes));
+  }
   demo_servers_.push_back(std::make_unique<DemoServer>(StartServer(server)));
   return *demo_servers_.back();
 }

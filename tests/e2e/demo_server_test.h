@@ -32,6 +32,7 @@ struct StartOptions {
   int threads = 1;
   Version version = Version::kV1;
   std::vector<std::string> arguments;  // further ones; "{dir}" is replaced
+  bool without_stdin = false;          // its parent has closed it
 };
 
 // Runs one demo-server. Not owned: it belongs to the fixture.

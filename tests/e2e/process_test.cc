@@ -128,6 +128,20 @@ TEST_P(ProcessTest, AStormOfUpgradeSignalsEndsInAServingProgram) {
   EXPECT_TRUE(server.process().running());
 }
 
+// What is closed of stdio would be the next fd of the event loop's.
+TEST_P(ProcessTest, WithoutStdinItIsUpgradedAndEndsAsEver) {
+  DemoServer& server = Start({.threads = GetParam(), .without_stdin = true});
+  server.Upgrade(2);
+  for (const harness::FdInfo& fd : Must(TakeSnapshot(server.process().pid())).fds) {
+    if (fd.number == 0) {
+      EXPECT_EQ(fd.target, "/dev/null");
+    }
+  }
+  const auto exit = server.process().Stop(SIGTERM);
+  ASSERT_THAT(exit, IsOk());
+  EXPECT_TRUE(exit->ok()) << exit->ToString();
+}
+
 TEST_P(ProcessTest, ATerminationSignalEndsItCleanlyAlsoAfterUpgrades) {
   DemoServer& server =
       Start({.threads = GetParam(), .arguments = {"--unixsocket", "{dir}/socket"}});

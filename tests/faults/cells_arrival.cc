@@ -206,7 +206,7 @@ std::vector<Cell> CrashCells() {
       {"69", "ResurrectsWhenAHangBlocksAllSignals", "C|R", "E_TIMEOUT|E_KILLED",
        [](FaultRun& r) { return Arrive(r, "rehydrate hang-blocked"); }, Proof::kServes,
        "rehydrate=2000"},
-      {"69", "RollsBackWhenItRunsOutOfMemory", "C", "E_EXCEPTION",
+      {"69", "RollsBackWhenItRunsOutOfMemory", "C", "E_MEMORY",
        [](FaultRun& r) { return Arrive(r, "rehydrate memory"); }},
       {"69", "RollsBackAnExit", "C", "E_EXIT",
        [](FaultRun& r) { return Arrive(r, "rehydrate exit 0"); }},

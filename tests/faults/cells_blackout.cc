@@ -6,8 +6,11 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdint>
+#include <fstream>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/faults/call_trace.h"
 #include "tests/faults/cells.h"
@@ -197,6 +200,28 @@ Seen SmallFileSizeLimit(FaultRun& run) {
   return run.Upgrade(FaultRun::Program("v2"));
 }
 
+uint64_t AddressSpaceOf(pid_t pid) {
+  std::ifstream statm(absl::StrCat("/proc/", pid, "/statm"));
+  uint64_t pages = 0;
+  statm >> pages;
+  return pages * static_cast<uint64_t>(getpagesize());
+}
+
+// Somewhere on the way there is not enough: in the old program, the rehearsal or the new program.
+// Without any even the request has no answer.
+Seen ScarceAddressSpace(FaultRun& run) {
+  constexpr uint64_t kStep = 1 << 20;
+  for (uint64_t room = 0; room < 24 * kStep; room += kStep) {
+    const SoftLimit limit(run.pid(), RLIMIT_AS, AddressSpaceOf(run.pid()) + room);
+    const Seen seen = run.Upgrade(run.CopyOf("v1"));
+    const bool unanswered = room <= kStep && seen.code == "E_LOST";
+    run.Expect(
+        unanswered || absl::StrContains("A|B|C", seen.outcome),
+        absl::StrCat("with ", room, " bytes: ", seen.outcome, " ", seen.code, " ", seen.message));
+  }
+  return run.Upgrade(run.CopyOf("v2"));
+}
+
 Seen SealIsBusy(FaultRun& run) {
   return WithInjection(run, {"fcntl", "F_ADD_SEALS"}, "error=EBUSY");
 }
@@ -299,6 +324,8 @@ std::vector<Cell> ExportingCells() {
        [](FaultRun& r) { return WithInjection(r, "memfd_create:error=ENOMEM:when=1"); }},
       {"45", "ResumesWithoutSpaceForAnImage", "A", "E_MEMORY",
        [](FaultRun& r) { return WithInjection(r, "pwrite64:error=ENOSPC:when=1"); }},
+      {"45", "ServesWhateverAddressSpaceThereIs", "B", "", ScarceAddressSpace, Proof::kServes,
+       "pad=300000"},
       {"46", "ResumesUnderASmallFileSizeLimit", "A", "E_MEMORY", SmallFileSizeLimit, Proof::kServes,
        "rehearse=0,pad=100000"},
       {"46", "RefusesUnderASmallFileSizeLimit", "A", "E_MEMORY|E_REHEARSAL", SmallFileSizeLimit,

@@ -31,6 +31,8 @@ struct Fault {
   int last = 1;
   // How many messages a normal crossing puts into channels before it is sealed.
   int messages = 0;
+  // Of a new program that has been loaded: from where it prepares for its own failure on.
+  bool loaded = false;
 
   std::string Name() const;  // "sendmsg error=EIO 2..2 of the main thread"
 };
@@ -38,8 +40,8 @@ struct Fault {
 // All of them. Takes seconds; throws std::runtime_error when a normal crossing cannot be traced.
 std::vector<Fault> PlanSweep(int threads);
 
-// "A|B|C|R" is promised; for SIGKILL "R" or "D", which depends on what the process had done by
-// then. Never throws.
+// "A|B|C|R" is promised; "B|C" for one error in a new program that has been loaded; for SIGKILL "R"
+// or "D", which depends on what the process had done by then. Never throws.
 CellResult RunFault(const Fault& fault, int threads);
 
 // `count` of them, chosen by `seed`; all when there are no more.
