@@ -37,7 +37,9 @@ absl::StatusOr<std::unique_ptr<Conductor>> Conductor::Create(Options options) {
   if (conductor->options_.host == nullptr) return conductor;
   // Made once: where no fds are left after an upgrade, it comes home all the same.
   conductor->guest_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  if (!conductor->guest_) return ErrnoError(errno, "epoll_create1");
   conductor->guest_timer_ = UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!conductor->guest_timer_) return ErrnoError(errno, "timerfd_create");
   return conductor;
 }
 
@@ -67,9 +69,9 @@ void Conductor::Stop() {
 
 // ---- As the host's guest
 
-// False when the host cannot watch an fd, or none are left.
+// False when the host cannot watch an fd.
 bool Conductor::BecomeGuest() {
-  is_guest_ = guest_ && guest_timer_ && options_.host->Watch(guest_.get(), [this] { OnWatched(); });
+  is_guest_ = options_.host->Watch(guest_.get(), [this] { OnWatched(); });
   if (is_guest_) WatchAll();
   return is_guest_;
 }

@@ -185,7 +185,14 @@ absl::Status UpgraderImpl::MakeConductor() {
     // Nobody waits for an answer: a refusal is in the journal.
     (void)Begin(std::move(attempt));
   };
-  LIVEEXEC_ASSIGN_OR_RETURN(conductor_, Conductor::Create(std::move(options)));
+  auto conductor = Conductor::Create(options);
+  // A new program that cannot have what its predecessor had goes back. There is no further back for
+  // one that was gone back to: it makes do with a thread.
+  if (!conductor.ok() && inheritance_.mode != StartMode::kUpgrade) {
+    options.host = nullptr;
+    conductor = Conductor::Create(options);
+  }
+  LIVEEXEC_ASSIGN_OR_RETURN(conductor_, std::move(conductor));
   program_.own_fds = conductor_->OwnFds();
   return absl::OkStatus();
 }
