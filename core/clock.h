@@ -9,7 +9,7 @@
 namespace liveexec {
 
 inline int64_t ClockNs(clockid_t clock) {
-  timespec now;
+  timespec now = {};
   clock_gettime(clock, &now);
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }

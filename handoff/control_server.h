@@ -150,6 +150,7 @@ class ControlServer final : public Component {
   void AcceptAll();
   void Welcome(UniqueFd fd);
   void Serve(ControlConnection& connection, short events);
+  void RestoreName();
   void ServeWithMemory(ControlConnection& connection, short events);
   void AnswerFrames(ControlConnection& connection);
   // False: not now; it is to be looked at again.

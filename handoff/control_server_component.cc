@@ -1,4 +1,7 @@
 // ControlServer as a component: how the control socket and its clients cross an upgrade.
+#include <errno.h>
+#include <unistd.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -102,8 +105,19 @@ absl::Status ControlServer::RehydrateConnections(control::ServerImage::Reader im
   return absl::OkStatus();
 }
 
+// Somebody has removed the socket's name, as those who clean up /tmp do: without it nobody can ask
+// for anything, and each upgrade is an occasion.
+void ControlServer::RestoreName() {
+  if (!listener_ || access(listener_.path().c_str(), F_OK) == 0 || errno != ENOENT) return;
+  // Who still came by the old name.
+  AcceptAll();
+  auto again = ControlListener::Bind(listener_.path());
+  if (again.ok()) listener_ = *std::move(again);
+}
+
 void ControlServer::Activate() {
   state_ = State::kActive;
+  RestoreName();
   owns_file_ = static_cast<bool>(listener_);
   // The time that the upgrade took is not the clients' fault.
   const absl::Duration now = Now();

@@ -1,4 +1,6 @@
 // What a ControlServer carries, and leaves alone, when the program is replaced.
+#include <unistd.h>
+
 #include <string>
 #include <vector>
 
@@ -149,6 +151,21 @@ TEST_F(ControlServerCrossingTest, ARolledBackSuccessorLeavesTheSocketAlone) {
   RawClient client = Client();
   client.Write(kStatus);
   EXPECT_EQ(client.AwaitError(*server), "");
+}
+
+TEST_F(ControlServerCrossingTest, ANameThatWasRemovedIsThereAgainAfterAnUpgrade) {
+  auto server = Serve();
+  RawClient early = Client();
+  ASSERT_EQ(unlink(directory_.socket().c_str()), 0);
+  ASSERT_TRUE(server->Quiesce().ok());
+  auto new_server = Successor();
+  ASSERT_TRUE(Cross(*server, *new_server).ok());
+  new_server->Activate();
+  RawClient client = Client();
+  for (RawClient* one : {&early, &client}) {
+    one->Write(kStatus);
+    EXPECT_EQ(one->AwaitError(*new_server), "");
+  }
 }
 
 TEST_F(ControlServerCrossingTest, ASuccessorMayBeTheFirstToListen) {
