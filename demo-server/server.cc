@@ -62,7 +62,8 @@ Server::Server(const Options& options, const StateFormat& format, Upgrader& upgr
       engine_(MakeEngineOptions(format, loops_.size()), this),
       memory_(MemoryOptions(options, format)),
       keyspace_(engine_, format_, memory_, *loops_[0]),
-      connections_(std::in_place, ConnectionOptions()) {
+      connections_(std::in_place, ConnectionOptions()),
+      living_connections_(&*connections_) {
   for (size_t i = 0; i < loops_.size(); ++i) {
     shared_.push_back({.engine = &engine_,
                        .format = &format_,
@@ -75,6 +76,8 @@ Server::Server(const Options& options, const StateFormat& format, Upgrader& upgr
 
 Server::~Server() {
   serving_ = false;
+  // It ends when each loop has come to the end of what it is at.
+  living_connections_ = nullptr;
   connections_.reset();
   // What the loops posted to each other before that uses the engine.
   for (size_t i = 1; i < loops_.size(); ++i) {
@@ -119,9 +122,15 @@ absl::Status Server::Start() {
   return absl::OkStatus();
 }
 
-size_t Server::Connections() { return connections_.has_value() ? connections_->size() : 0; }
+size_t Server::Connections() {
+  uv::StreamServer* connections = living_connections_;
+  return connections == nullptr ? 0 : connections->size();
+}
 
-bool Server::AnyAside() { return connections_.has_value() && connections_->HasAside(); }
+bool Server::AnyAside() {
+  uv::StreamServer* connections = living_connections_;
+  return connections != nullptr && connections->HasAside();
+}
 
 absl::Status Server::Listen() {
   int port = options_.port;

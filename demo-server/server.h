@@ -65,11 +65,12 @@ class Server final : public EngineHost {
   std::vector<ClientHandler::Shared> shared_;  // by loop
   ResidentMemory memory_;
   KeyspaceComponent keyspace_;
-  std::optional<uv::StreamServer> connections_;  // ends before what its threads use
-  uv_timer_t* timer_ = nullptr;                  // deleted by its close callback
-  std::atomic<bool> serving_{false};             // before, nobody is to be woken
-  std::atomic<bool> tick_wanted_{false};         // DeadlineMoved has posted
-  uint64_t last_upgrade_ = 0;                    // the newest that the engine's ProgramState shows
+  std::optional<uv::StreamServer> connections_;        // ends before what its threads use
+  std::atomic<uv::StreamServer*> living_connections_;  // for other loops: null when it is to end
+  uv_timer_t* timer_ = nullptr;                        // deleted by its close callback
+  std::atomic<bool> serving_{false};                   // before, nobody is to be woken
+  std::atomic<bool> tick_wanted_{false};               // DeadlineMoved has posted
+  uint64_t last_upgrade_ = 0;  // the newest that the engine's ProgramState shows
 };
 
 }  // namespace liveexec::demo

@@ -22,7 +22,7 @@
 namespace liveexec::faults {
 namespace {
 
-constexpr int64_t kMarginNs = 1'500'000;
+constexpr int64_t kMarginNs = 500'000;
 
 enum class Stage { kBeforeSeal, kBetween, kAfterCommit };
 
@@ -38,22 +38,17 @@ const char* NameOf(Stage stage) {
   return "";
 }
 
-// When a normal upgrade is where, in nanoseconds since it was asked for.
-struct Timetable {
-  int64_t blackout_ns = 0, end_ns = 0;
-};
-
-Timetable Measure(FaultRun& run) {
-  const int64_t asked_ns = harness::NowNs();
+// How long a normal crossing takes, from the first component's export to its end.
+int64_t MeasureCrossingNs(FaultRun& run) {
   if (run.Upgrade(FaultRun::Program("v2")).outcome != "B") {
     throw std::runtime_error("a normal upgrade fails");
   }
-  Timetable table;
+  int64_t start_ns = 0, end_ns = 0;
   for (const PhaseTime& phase : run.entry().phases) {
-    if (phase.phase == "quiescing") table.blackout_ns = phase.start_ns - asked_ns;
-    table.end_ns = std::max(table.end_ns, phase.start_ns + phase.duration_ns - asked_ns);
+    if (phase.phase == "exporting") start_ns = phase.start_ns;
+    end_ns = std::max(end_ns, phase.start_ns + phase.duration_ns);
   }
-  return table;
+  return end_ns - start_ns;
 }
 
 // A moment is a time: this is the one place that waits for one.
@@ -101,14 +96,17 @@ Stage StageOfStopped(FaultRun& run) {
 }
 
 void Play(FaultRun& run, harness::Random random, CellResult& result) {
-  const Timetable table = Measure(run);
+  const int64_t span_ns = MeasureCrossingNs(run) + kMarginNs;
   run.ProveClients();
-  const int64_t from_ns = table.blackout_ns - kMarginNs;
-  const int64_t span_ns = table.end_ns + kMarginNs - from_ns;
-  const int64_t asked_ns = harness::NowNs();
+  run.SetPlan("v2 upgrade export stop");
   run.BeginUpgrade(FaultRun::Program("v1"));
-  SleepUntil(asked_ns + from_ns +
-             static_cast<int64_t>(random.Below(static_cast<uint64_t>(span_ns))));
+  // First in the snapshot for the rehearsal.
+  run.AwaitStop();
+  run.Go();
+  run.AwaitStop();
+  run.SetPlan("");
+  run.Go();
+  SleepUntil(harness::NowNs() + static_cast<int64_t>(random.Below(static_cast<uint64_t>(span_ns))));
   StopProcess(run.pid());
   const Stage stage = StageOfStopped(run);
   kill(run.pid(), SIGKILL);

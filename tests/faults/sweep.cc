@@ -103,7 +103,8 @@ pid_t BeginFor(Actor actor, FaultRun& run) {
 
 // Waits until the crossing is over, lets the server go on without being traced, and returns what
 // strace has seen.
-std::vector<std::string> FollowToTheEnd(Actor actor, FaultRun& run, Tracer& tracer) {
+std::vector<std::string> FollowToTheEnd(Actor actor, FaultRun& run, Tracer& tracer,
+                                        std::string_view fault = "") {
   if (actor == Actor::kMain) {
     run.BeginUpgrade(FaultRun::Program("v2"));
   } else {
@@ -114,6 +115,8 @@ std::vector<std::string> FollowToTheEnd(Actor actor, FaultRun& run, Tracer& trac
   while (!tracer.WaitFor("stopped by SIGSTOP", absl::Milliseconds(20)) && !tracer.ended() &&
          !run.HasAnswer()) {
   }
+  // The requester may learn of the process's end before strace has written of it.
+  if (fault == kKill) tracer.WaitFor("killed by SIGKILL", absl::Seconds(1));
   std::vector<std::string> lines = tracer.Detach();
   kill(run.pid(), SIGCONT);
   return lines;
@@ -229,7 +232,7 @@ void Play(const Fault& fault, FaultRun& run, CellResult& result) {
                  absl::StrCat("inject=", fault.call, ":", fault.what, ":when=", fault.first, "..",
                               fault.last)},
                 Tracer::kMainThread);
-  result.promised = Promise(fault, FollowToTheEnd(fault.actor, run, tracer));
+  result.promised = Promise(fault, FollowToTheEnd(fault.actor, run, tracer, fault.what));
   result.seen = run.AwaitUpgrade();
   Seen& seen = result.seen;
   // An answer may come before the end.
