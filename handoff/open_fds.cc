@@ -12,6 +12,11 @@
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 
+#if defined(__SANITIZE_THREAD__)
+// Other threads close and open fds meanwhile, which the list allows for.
+extern "C" const char* __tsan_default_suppressions() { return "race:liveexec::ListOpenFds\n"; }
+#endif
+
 namespace liveexec {
 
 absl::StatusOr<std::vector<OpenFd>> ListOpenFds(Syscalls& syscalls, FdInspector& inspector) {

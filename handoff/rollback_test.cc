@@ -63,6 +63,12 @@ class RollbackTest : public ::testing::TestWithParam<Failure> {};
 
 TEST_P(RollbackTest, TheOldProgramGoesOnWhenTheNewOne) {
   const Failure& failure = GetParam();
+#if defined(__SANITIZE_THREAD__)
+  if (std::string_view(failure.code) == "E_TIMEOUT") {
+    GTEST_SKIP()
+        << "the sanitizer puts a timer's signal off until the next call that it intercepts";
+  }
+#endif
   VictimProcess victim;
   VictimClient client = victim.Connect();
   ASSERT_EQ(client.Ask("next"), "1");

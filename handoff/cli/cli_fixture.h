@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -149,7 +150,7 @@ class CliTest : public testing::Test {
 
   TestDirectory directory_;
   ControlServer::Handlers handlers_;
-  Outcome outcome_ = Outcome::kCommitted;
+  std::atomic<Outcome> outcome_{Outcome::kCommitted};
   std::mutex mutex_;
   ControlUpgrade asked_;
   std::unique_ptr<ControlServer> server_;
