@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gmock/gmock.h"
