@@ -1,5 +1,8 @@
 #include "handoff/available_memory.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <fstream>
 #include <string>
@@ -59,6 +62,15 @@ std::optional<uint64_t> CgroupMemory() {
 
 }  // namespace
 
+std::optional<uint64_t> AvailableAddressSpace() {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
+  const auto pages = ReadNumber("/proc/self/statm");
+  if (!pages) return std::nullopt;
+  const uint64_t used = *pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
 std::optional<uint64_t> AvailableInCgroup(const std::string& root, std::string path) {
   std::optional<uint64_t> least;
   while (true) {
@@ -72,9 +84,11 @@ std::optional<uint64_t> AvailableInCgroup(const std::string& root, std::string p
 }
 
 std::optional<uint64_t> AvailableMemory() {
-  std::optional<uint64_t> machine = MachineMemory(), cgroup = CgroupMemory();
-  if (machine && cgroup) return std::min(*machine, *cgroup);
-  return machine ? machine : cgroup;
+  std::optional<uint64_t> least;
+  for (const auto& bound : {MachineMemory(), CgroupMemory(), AvailableAddressSpace()}) {
+    if (bound) least = std::min(least.value_or(*bound), *bound);
+  }
+  return least;
 }
 
 }  // namespace liveexec

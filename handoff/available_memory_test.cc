@@ -1,7 +1,9 @@
 #include "handoff/available_memory.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -53,6 +55,23 @@ TEST_F(AvailableMemoryTest, IsNothingWhereThereIsNoLimit) {
   EXPECT_EQ(Available("/a"), std::nullopt);
   EXPECT_EQ(Available("/"), std::nullopt);
   EXPECT_EQ(Available("/gone"), std::nullopt);
+}
+
+TEST(AvailableAddressSpace, IsWhatTheLimitLeaves) {
+  struct rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_EQ(AvailableAddressSpace().has_value(), before.rlim_cur != RLIM_INFINITY);
+  constexpr uint64_t kLimit = uint64_t{1} << 44;
+  const struct rlimit limited = {kLimit, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &limited), 0);
+  const auto left = AvailableAddressSpace();
+  const struct rlimit none = {1, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &none), 0);
+  const auto nothing = AvailableAddressSpace();
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  ASSERT_TRUE(left.has_value());
+  EXPECT_LT(*left, kLimit);
+  EXPECT_EQ(nothing, 0u);
 }
 
 TEST_F(AvailableMemoryTest, IsZeroBeyondTheLimit) {

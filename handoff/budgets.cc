@@ -52,9 +52,10 @@ absl::Status CheckMemoryBudget(Attempt& attempt, uint64_t state_bytes) {
   attempt.needs.memory = needed;
   attempt.needs.memory_available = available.value_or(0);
   if (!available || needed <= *available) return absl::OkStatus();
-  return CodedError("E_NOMEM", absl::StatusCode::kResourceExhausted,
-                    absl::StrCat("the upgrade needs about ", needed >> 20, " MiB and ",
-                                 *available >> 20, " MiB are available: free some memory"));
+  return CodedError(
+      "E_NOMEM", absl::StatusCode::kResourceExhausted,
+      absl::StrCat("the upgrade needs about ", needed >> 20, " MiB and ", *available >> 20,
+                   " MiB are available: free some memory, or raise the limit"));
 }
 
 absl::Status CheckChannelBudget(Program& program, Attempt& attempt) {

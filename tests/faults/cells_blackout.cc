@@ -210,8 +210,8 @@ uint64_t AddressSpaceOf(pid_t pid) {
 // Somewhere on the way there is not enough: in the old program, the rehearsal or the new program.
 // Without any even the request has no answer.
 Seen ScarceAddressSpace(FaultRun& run) {
-  constexpr uint64_t kStep = 1 << 20;
-  for (uint64_t room = 0; room < 24 * kStep; room += kStep) {
+  constexpr uint64_t kStep = 2 << 20;
+  for (uint64_t room = 0; room < 32 * kStep; room += kStep) {
     const SoftLimit limit(run.pid(), RLIMIT_AS, AddressSpaceOf(run.pid()) + room);
     const Seen seen = run.Upgrade(run.CopyOf("v1"));
     const bool unanswered = room <= kStep && seen.code == "E_LOST";
