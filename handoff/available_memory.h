@@ -12,9 +12,9 @@ namespace liveexec {
 // none of them can be read.
 std::optional<uint64_t> AvailableMemory();
 
-// In bytes: what RLIMIT_AS leaves of the address space; nothing when it is not limited. A program
-// takes more of it while it begins than when it serves, the one that is gone back to as well: where
-// little is left, neither the new nor the old one could.
+// In bytes: what RLIMIT_AS leaves of the address space, less 128 MiB; nothing when it is not
+// limited. A program takes more of it while it begins than when it serves, the one that is gone
+// back to as well: where little is left, neither the new nor the old one could.
 std::optional<uint64_t> AvailableAddressSpace();
 
 // In bytes: what is left in the cgroup `path` ("/a/b", "/") of the hierarchy (version 2) that is

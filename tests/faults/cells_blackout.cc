@@ -210,7 +210,7 @@ uint64_t AddressSpaceOf(pid_t pid) {
 // Somewhere on the way there is not enough: in the old program, the rehearsal or the new program.
 // Without any even the request has no answer.
 Seen ScarceAddressSpace(FaultRun& run) {
-  constexpr uint64_t kStep = 2 << 20;
+  constexpr uint64_t kStep = 8 << 20;
   for (uint64_t room = 0; room < 32 * kStep; room += kStep) {
     const SoftLimit limit(run.pid(), RLIMIT_AS, AddressSpaceOf(run.pid()) + room);
     const Seen seen = run.Upgrade(run.CopyOf("v1"));
