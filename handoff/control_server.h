@@ -149,8 +149,8 @@ class ControlServer final : public Component {
   absl::Status TakeToken(uid_t user);
   void AcceptAll();
   void Welcome(UniqueFd fd);
-  void Serve(ControlConnection& connection, short events);
   void RestoreName();
+  void Serve(ControlConnection& connection, short events);
   void ServeWithMemory(ControlConnection& connection, short events);
   void AnswerFrames(ControlConnection& connection);
   // False: not now; it is to be looked at again.

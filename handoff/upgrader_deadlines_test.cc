@@ -52,9 +52,7 @@ class UpgraderDeadlinesTest : public UpgraderTest {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Executors, UpgraderDeadlinesTest,
-                         ::testing::Values(ThreadExecutor::Watching::kCannot,
-                                           ThreadExecutor::Watching::kCan));
+INSTANTIATE_TEST_SUITE_P(Executors, UpgraderDeadlinesTest, BothExecutors());
 
 // --- Ahead of the blackout
 
@@ -206,9 +204,7 @@ class CrewDeadlinesTest : public UpgraderDeadlinesTest {
   bool hung_ = false, gone_on_ = false;
 };
 
-INSTANTIATE_TEST_SUITE_P(Executors, CrewDeadlinesTest,
-                         ::testing::Values(ThreadExecutor::Watching::kCannot,
-                                           ThreadExecutor::Watching::kCan));
+INSTANTIATE_TEST_SUITE_P(Executors, CrewDeadlinesTest, BothExecutors());
 
 TEST_P(CrewDeadlinesTest, NobodyIsStoppedForOneThatHangsForLongerThanTheBlackoutMayTake) {
   options_.quiesce_deadline = kPatience;

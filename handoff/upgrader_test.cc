@@ -41,9 +41,7 @@ size_t Threads() {
   return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Executors, UpgraderTest,
-                         ::testing::Values(ThreadExecutor::Watching::kCannot,
-                                           ThreadExecutor::Watching::kCan));
+INSTANTIATE_TEST_SUITE_P(Executors, UpgraderTest, BothExecutors());
 
 TEST_P(UpgraderTest, AFreshStartInitializesAllAndThenActivatesAll) {
   Create();

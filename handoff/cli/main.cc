@@ -67,6 +67,11 @@ CLI::Option* AddControl(CLI::App* command, Arguments& arguments) {
       ->envname("LIVEEXEC_CONTROL");
 }
 
+// An option that names a program's file.
+void AddFile(CLI::App* command, const char* name, std::string& file, const char* help) {
+  command->add_option(name, file, help)->check(CLI::Validator(CheckNotEmpty, "FILE"));
+}
+
 void AddJson(CLI::App* command, Arguments& arguments) {
   command->add_flag("--json", arguments.json, "print JSON, also for errors");
 }
@@ -90,10 +95,8 @@ void AddUpgradeOptions(CLI::App* command, Arguments& arguments) {
 CLI::App* AddUpgrade(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand(
       "upgrade", "replace the running program, and wait until it is known what became of it");
-  command
-      ->add_option("--binary", arguments.upgrade.binary,
-                   "the new program; default: the server's own choice")
-      ->check(CLI::Validator(CheckNotEmpty, "FILE"));
+  AddFile(command, "--binary", arguments.upgrade.binary,
+          "the new program; default: the server's own choice");
   command
       ->add_option("--sha256", arguments.upgrade.sha256,
                    "refuse any file but the one with this hash")
@@ -112,10 +115,8 @@ CLI::App* AddRollback(CLI::App& app, Arguments& arguments) {
 CLI::App* AddWatch(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand(
       "watch", "upgrade whenever the program's file changes: edit, build, keep the state");
-  command
-      ->add_option("--binary", arguments.upgrade.binary,
-                   "the file to watch; default: the server's own choice")
-      ->check(CLI::Validator(CheckNotEmpty, "FILE"));
+  AddFile(command, "--binary", arguments.upgrade.binary,
+          "the file to watch; default: the server's own choice");
   command
       ->add_option("--settle", arguments.settle,
                    "how long the file must be left alone before it counts as complete")
@@ -137,10 +138,8 @@ CLI::App* AddInspect(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand(
       "inspect", "what a program says of itself, and whether it would be accepted; not run");
   command->add_option("binary", arguments.inspect.binary, "the program")->required();
-  command
-      ->add_option("--against", arguments.inspect.against,
-                   "compare with this program instead of a running one")
-      ->check(CLI::Validator(CheckNotEmpty, "FILE"));
+  AddFile(command, "--against", arguments.inspect.against,
+          "compare with this program instead of a running one");
   AddControl(command, arguments);
   command->add_flag("--allow-downgrade", arguments.inspect.allow_downgrade,
                     "as for upgrade: a lower security epoch is no reason to refuse");

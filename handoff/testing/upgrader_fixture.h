@@ -136,6 +136,10 @@ class UpgraderTest : public ::testing::TestWithParam<ThreadExecutor::Watching> {
   std::unique_ptr<Upgrader> upgrader_;
 };
 
+inline auto BothExecutors() {
+  return ::testing::Values(ThreadExecutor::Watching::kCannot, ThreadExecutor::Watching::kCan);
+}
+
 }  // namespace liveexec
 
 #endif  // LIVEEXEC_HANDOFF_TESTING_UPGRADER_FIXTURE_H_
