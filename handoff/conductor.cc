@@ -21,10 +21,20 @@ namespace liveexec {
 namespace {
 constexpr absl::Duration kWatchfulPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongest = absl::Hours(24 * 365 * 10);
+constexpr int kMemoryPauseMs = 10;
+// Room that is there from the beginning: also where no memory is left, the event loop turns.
+constexpr size_t kFds = 128;
+constexpr size_t kTasks = 64;
+constexpr size_t kTimers = 8;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Conductor>> Conductor::Create(Options options) {
   std::unique_ptr<Conductor> conductor(new Conductor(std::move(options)));
+  conductor->watched_.reserve(kFds);
+  conductor->polled_.reserve(kFds);
+  conductor->tasks_.reserve(kTasks);
+  conductor->running_.reserve(kTasks);
+  conductor->timers_.reserve(kTimers);
   conductor->wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!conductor->wake_) return ErrnoError(errno, "eventfd");
   if (conductor->options_.upgrade_signal != 0) {
@@ -99,9 +109,9 @@ void Conductor::WatchAll() {
     timer.it_value.tv_nsec = ms % 1000 * 1'000'000 + 1;
   }
   timerfd_settime(guest_timer_.get(), 0, &timer, nullptr);
-  std::vector<pollfd> fds = PollFds();
-  fds.push_back({guest_timer_.get(), POLLIN, 0});
-  for (const pollfd& one : fds) {
+  UpdatePolled();
+  polled_.push_back({guest_timer_.get(), POLLIN, 0});
+  for (const pollfd& one : polled_) {
     static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT);
     struct epoll_event event = {.events = static_cast<uint32_t>(one.events), .data = {}};
     if (epoll_ctl(guest_.get(), EPOLL_CTL_ADD, one.fd, &event) == 0) watched_.push_back(one.fd);
@@ -118,16 +128,15 @@ void Conductor::UnwatchAll() {
 // ---- On its own thread
 
 absl::Status Conductor::StartThread() {
-  if (options_.parking != nullptr) options_.parking->Add(*this);
-  absl::AnyInvocable<void()&&> body = [this] { Run(); };
-  auto thread = StartFrameworkThread(body);
-  no_thread_ = !thread.ok();
-  if (thread.ok()) {
-    thread_ = *std::move(thread);
-  } else if (options_.parking != nullptr) {
-    options_.parking->Remove(*this);
-  }
-  return thread.status();
+  const absl::Status status = CatchingCall("start a thread", [&]() -> absl::Status {
+    if (options_.parking != nullptr) options_.parking->Add(*this);
+    absl::AnyInvocable<void()&&> body = [this] { Run(); };
+    LIVEEXEC_ASSIGN_OR_RETURN(thread_, StartFrameworkThread(body));
+    return absl::OkStatus();
+  });
+  no_thread_ = !status.ok();
+  if (no_thread_ && options_.parking != nullptr) options_.parking->Remove(*this);
+  return status;
 }
 
 void Conductor::JoinThread() {
@@ -146,23 +155,33 @@ void Conductor::Run() {
     next_turn_on_thread_ = false;
     Turn(PollTimeoutMs());
     if (!may_be_guest_ || needs_thread_ || next_turn_on_thread_) continue;
+    if (AskToComeHome()) return;
+  }
+}
+
+bool Conductor::AskToComeHome() {
+  const absl::Status asked = CatchingCall("come home", [&] {
     options_.host->Post([this, exists = exists_] {
       if (*exists) ComeHome();
     });
-    return;
-  }
+    return absl::OkStatus();
+  });
+  return asked.ok();
 }
 
 void Conductor::ComeHome() {
   if (thread_.joinable()) JoinThread();
-  if (BecomeGuest()) return;
+  bool is_home = false;
+  (void)CatchingCall("come home", [&] {
+    is_home = BecomeGuest();
+    return absl::OkStatus();
+  });
+  if (is_home) return;
   // On its thread, then, until it is next asked to leave.
   needs_thread_ = true;
   if (StartThread().ok()) return;
   // Neither a thread nor fds: there will be some again.
-  options_.host->Post([this, exists = exists_] {
-    if (*exists) ComeHome();
-  });
+  while (!AskToComeHome()) poll(nullptr, 0, kMemoryPauseMs);
 }
 
 // ---- In both
@@ -190,23 +209,26 @@ void Conductor::CancelTimer(uint64_t timer) {
 void Conductor::RunTasks() {
   eventfd_t count;
   eventfd_read(wake_.get(), &count);
-  std::vector<absl::AnyInvocable<void() &&>> tasks;
   {
     std::lock_guard lock(mutex_);
-    tasks.swap(tasks_);
+    running_.swap(tasks_);
   }
-  // One that there is no memory for must not end the server.
-  for (auto& task : tasks) {
+  // One that there is no memory for must not end the server, nor keep the others from being run.
+  for (auto& task : running_) {
     (void)CatchingCall("a task", [&] {
       std::move(task)();
       return absl::OkStatus();
     });
   }
+  running_.clear();
 }
 
 void Conductor::TakeSignal() {
   struct signalfd_siginfo info;
-  if (read(signal_.get(), &info, sizeof(info)) == sizeof(info)) options_.on_signal();
+  if (read(signal_.get(), &info, sizeof(info)) == sizeof(info)) signalled_ = true;
+  if (!signalled_) return;
+  options_.on_signal();
+  signalled_ = false;
 }
 
 void Conductor::RunTimers() {
@@ -235,21 +257,34 @@ int Conductor::PollTimeoutMs() const {
   return static_cast<int>(std::clamp<int64_t>(ms, 0, 3'600'000));
 }
 
-std::vector<pollfd> Conductor::PollFds() const {
-  std::vector<pollfd> fds;
-  fds.push_back({wake_.get(), POLLIN, 0});
-  if (signal_ && take_signal_) fds.push_back({signal_.get(), POLLIN, 0});
-  if (options_.control != nullptr) options_.control->AppendPollFds(fds);
-  return fds;
+void Conductor::UpdatePolled() {
+  polled_.clear();
+  polled_.push_back({wake_.get(), POLLIN, 0});
+  if (signal_ && take_signal_) polled_.push_back({signal_.get(), POLLIN, 0});
+  if (options_.control != nullptr) options_.control->AppendPollFds(polled_);
 }
 
 void Conductor::Turn(int timeout_ms) {
-  std::vector<pollfd> fds = PollFds();
-  if (poll(fds.data(), fds.size(), timeout_ms) < 0 && errno != EINTR) return;
-  if (signal_ && take_signal_ && fds[1].fd == signal_.get() && fds[1].revents != 0) TakeSignal();
-  if (options_.control != nullptr) options_.control->Handle(fds);
+  const absl::Status turned = CatchingCall("a turn", [&] {
+    TurnWithMemory(timeout_ms);
+    return absl::OkStatus();
+  });
+  if (turned.ok()) return;
+  if (on_own_thread_) poll(nullptr, 0, kMemoryPauseMs);
+  eventfd_write(wake_.get(), 1);
+}
+
+void Conductor::TurnWithMemory(int timeout_ms) {
+  UpdatePolled();
+  if (poll(polled_.data(), polled_.size(), timeout_ms) < 0 && errno != EINTR) return;
+  const bool woken = polled_[0].revents != 0;
+  if (signal_ && take_signal_ && polled_[1].fd == signal_.get() &&
+      (polled_[1].revents != 0 || signalled_)) {
+    TakeSignal();
+  }
+  if (options_.control != nullptr) options_.control->Handle(polled_);
   RunTimers();
-  if (fds[0].revents != 0 || watchful_) RunTasks();
+  if (woken || watchful_) RunTasks();
 }
 
 }  // namespace liveexec

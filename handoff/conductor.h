@@ -102,9 +102,13 @@ class Conductor : public Executor {
   void ComeHome();
 
   void Run();  // the thread
-  // One turn of the event loop, in either place.
+  // Tells the host to have it back; false when there is no memory for that.
+  bool AskToComeHome();
+  // One turn of the event loop, in either place. Throws nothing: what there is no memory for is
+  // tried again in the next.
   void Turn(int timeout_ms);
-  std::vector<pollfd> PollFds() const;
+  void TurnWithMemory(int timeout_ms);
+  void UpdatePolled();
   void RunTasks();
   void TakeSignal();
   void RunTimers();
@@ -114,6 +118,7 @@ class Conductor : public Executor {
   UniqueFd wake_;    // eventfd
   UniqueFd signal_;  // signalfd
   bool take_signal_ = true;
+  bool signalled_ = false;  // taken, and not yet acted upon
   bool watchful_ = false;
   bool needs_thread_ = false;
   bool next_turn_on_thread_ = false;
@@ -132,12 +137,14 @@ class Conductor : public Executor {
   UniqueFd guest_;
   UniqueFd guest_timer_;
   std::vector<int> watched_;
+  std::vector<pollfd> polled_;
   bool may_be_guest_ = false;
   bool is_guest_ = false;
   std::shared_ptr<bool> exists_ = std::make_shared<bool>(true);  // for a task on the host
 
   std::mutex mutex_;
   std::vector<absl::AnyInvocable<void() &&>> tasks_;
+  std::vector<absl::AnyInvocable<void() &&>> running_;  // in the conductor
   bool stop_ = false;
 
   std::thread thread_;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "core/clock.h"
 #include "core/error.h"
@@ -61,26 +62,27 @@ void ControlServer::AppendPollFds(std::vector<pollfd>& fds) const {
 
 void ControlServer::Handle(absl::Span<const pollfd> polled) {
   if (state_ != State::kActive) return;
+  // A few dozen at most, and looking takes no memory.
+  const auto ready = [&](int fd) -> short {
+    for (const pollfd& entry : polled) {
+      if (entry.fd == fd && entry.revents != 0) return entry.revents;
+    }
+    return 0;
+  };
   ++handling_;
-  std::map<int, short> ready;
-  for (const pollfd& entry : polled) {
-    if (entry.revents != 0) ready[entry.fd] = entry.revents;
-  }
+  const absl::Cleanup handled = [this] {
+    if (--handling_ == 0) Sweep();
+  };
   const bool all = std::exchange(unanswered_, false);
   for (auto& [id, connection] : connections_) {
     // A handler may have run the whole upgrade, and ended it with everything quiesced.
     if (state_ != State::kActive) break;
-    auto events = ready.find(connection.fd.get());
-    if (events != ready.end()) {
-      Serve(connection, events->second);
-    } else if (all) {
-      Serve(connection, 0);
-    }
+    const short events = ready(connection.fd.get());
+    if (events != 0 || all) Serve(connection, events);
   }
   // After the connections: a new one may get the number of one that was polled and closed.
-  if (state_ == State::kActive && listener_ && ready.count(listener_.fd()) != 0) AcceptAll();
+  if (state_ == State::kActive && listener_ && ready(listener_.fd()) != 0) AcceptAll();
   if (state_ == State::kActive) CloseOverdue();
-  if (--handling_ == 0) Sweep();
 }
 
 void ControlServer::AcceptAll() {

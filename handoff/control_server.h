@@ -123,6 +123,8 @@ class ControlServer final : public Component {
   void SendProgress(ConnectionId requester, const ControlProgress& progress);
   void SendResult(ConnectionId requester, const JournalEntry& entry);
   void SendError(ConnectionId requester, const absl::Status& error);
+  // Ends the wait with the connection, when there is no memory for an answer.
+  void HangUp(ConnectionId requester);
   // Those who wait, in ascending order: a program that was just started learns from it whom to
   // answer.
   std::vector<ConnectionId> Waiting() const;

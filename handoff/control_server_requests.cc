@@ -158,8 +158,9 @@ void ControlServer::EndWait(ConnectionId requester, ControlResponse response) {
   ControlConnection* connection = FindWaiting(requester);
   if (connection == nullptr) return;
   response.id = *connection->waits;
-  connection->waits.reset();
   Send(*connection, response);
+  // Not before: it waits on when there was no memory for its answer.
+  connection->waits.reset();
 }
 
 void ControlServer::SendResult(ConnectionId requester, const JournalEntry& entry) {
@@ -168,6 +169,10 @@ void ControlServer::SendResult(ConnectionId requester, const JournalEntry& entry
 
 void ControlServer::SendError(ConnectionId requester, const absl::Status& error) {
   EndWait(requester, ErrorResponse(0, error));
+}
+
+void ControlServer::HangUp(ConnectionId requester) {
+  if (ControlConnection* connection = FindWaiting(requester)) connection->dead = true;
 }
 
 std::vector<ControlServer::ConnectionId> ControlServer::Waiting() const {

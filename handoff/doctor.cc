@@ -11,13 +11,12 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <set>
 #include <sstream>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -75,14 +74,14 @@ class Examination {
     // Connections come and go: what is not in both lists is none of anybody's.
     LIVEEXEC_ASSIGN_OR_RETURN(const std::vector<OpenFd> listed,
                               ListOpenFds(program_.syscalls, inspector));
-    absl::flat_hash_set<std::pair<int, uint64_t>> before;
+    std::set<std::pair<int, uint64_t>> before;
     for (const OpenFd& one : listed) before.insert({one.fd, one.inode});
     const Successor itself{.note = &program_.note};
     LIVEEXEC_ASSIGN_OR_RETURN(Exported exported,
                               TakeSnapshot(program_, inspector, itself, caller_));
     LIVEEXEC_ASSIGN_OR_RETURN(open_, ListOpenFds(program_.syscalls, inspector));
     std::erase_if(open_, [&](const OpenFd& one) { return !before.contains({one.fd, one.inode}); });
-    absl::flat_hash_map<int, std::string> roles;
+    std::map<int, std::string> roles;
     for (size_t i = 0; i < exported.fds.size(); ++i) {
       const FdEntry& entry = exported.entries[i];
       roles[exported.fds[i]] = absl::StrCat(entry.component, "/", entry.role, "/", entry.number);
@@ -95,7 +94,7 @@ class Examination {
 
   // Pipes both ends of which are in this process: they wake up its own loops and threads.
   void FindSelfPipes() {
-    absl::flat_hash_map<uint64_t, int> ends;  // by inode: 1 for the reading one, 2 for the other
+    std::map<uint64_t, int> ends;  // by inode: 1 for the reading one, 2 for the other
     for (const OpenFd& one : open_) {
       struct stat status;
       if (one.kind != FdKind::kPipe || fstat(one.fd, &status) != 0) continue;
@@ -112,7 +111,7 @@ class Examination {
     return fstat(fd, &status) == 0 && self_pipes_.contains(status.st_ino);
   }
 
-  void ExamineFd(const OpenFd& one, const absl::flat_hash_map<int, std::string>& roles) {
+  void ExamineFd(const OpenFd& one, const std::map<int, std::string>& roles) {
     std::string what = absl::StrCat("fd ", one.fd, ", ", std::string(FdKindName(one.kind)));
     auto role = roles.find(one.fd);
     if (role != roles.end()) {
@@ -187,7 +186,7 @@ class Examination {
   // exec closes the fds of the inode, which drops its POSIX locks. Those of carried files are taken
   // again.
   void ExamineLocks() {
-    absl::flat_hash_set<uint64_t> taken_again;  // inodes
+    std::set<uint64_t> taken_again;  // inodes
     for (bool carried : {true, false}) {
       for (const OpenFd& one : open_) {
         if (one.kind != FdKind::kFile || carried_.contains(one.fd) != carried) continue;
@@ -251,8 +250,8 @@ class Examination {
   Program& program_;
   Executor* caller_;
   std::vector<OpenFd> open_;
-  absl::flat_hash_set<int> carried_;
-  absl::flat_hash_set<uint64_t> self_pipes_;  // inodes
+  std::set<int> carried_;
+  std::set<uint64_t> self_pipes_;  // inodes
   std::vector<Finding> findings_;
 };
 

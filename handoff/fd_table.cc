@@ -94,14 +94,12 @@ bool SharesInode(FdKind kind) { return kind >= FdKind::kEventfd && kind <= FdKin
 std::string_view WhyNotCarriable(FdKind kind) { return RowOf(kind).why_not; }
 
 absl::StatusOr<FdIdentity> FdInspector::InspectAgain(int fd) {
-  auto known = others_.find(fd);
+  const Known* known = FindKnown(fd);
   struct stat file;
-  if (known != others_.end() && syscalls_.Fstat(fd, &file) == 0) {
-    const auto& [identity, by_mode] = known->second;
-    if (file.st_dev == identity.device && file.st_ino == identity.inode &&
-        KindOfMode(file.st_mode, file.st_rdev) == by_mode) {
-      return identity;
-    }
+  if (known != nullptr && known->identity.socket_cookie == 0 && syscalls_.Fstat(fd, &file) == 0 &&
+      file.st_dev == known->identity.device && file.st_ino == known->identity.inode &&
+      KindOfMode(file.st_mode, file.st_rdev) == known->by_mode) {
+    return known->identity;
   }
   return Inspect(fd);
 }
@@ -110,10 +108,7 @@ absl::StatusOr<FdIdentity> FdInspector::Inspect(int fd) {
   uint64_t cookie = 0;
   socklen_t size = sizeof(cookie);
   int result = syscalls_.Getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size);
-  if (result == 0) {
-    others_.erase(fd);
-    return InspectSocket(fd, cookie);
-  }
+  if (result == 0) return InspectSocket(fd, cookie);
   // An O_PATH fd is EBADF for everything but fstat, which tells it from a closed one.
   if (result != -ENOTSOCK && result != -EBADF) return ErrnoError(-result, "inspect fd");
   struct stat file;
@@ -127,12 +122,25 @@ absl::StatusOr<FdIdentity> FdInspector::Inspect(int fd) {
   }
   identity.device = file.st_dev;
   identity.inode = file.st_ino;
-  others_[fd] = {identity, by_mode};
+  Remember(fd, identity, by_mode);
   return identity;
 }
 
-absl::StatusOr<FdIdentity> FdInspector::InspectSocket(int fd, uint64_t cookie) {
-  if (auto known = sockets_.find(cookie); known != sockets_.end()) return known->second;
+FdInspector::Known* FdInspector::FindKnown(int fd) {
+  const auto index = static_cast<size_t>(fd);
+  if (fd < 0 || index >= known_.size() || !known_[index].inspected) return nullptr;
+  return &known_[index];
+}
+
+void FdInspector::Remember(int fd, const FdIdentity& identity, FdKind by_mode) {
+  const auto index = static_cast<size_t>(fd);
+  if (index >= known_.size()) known_.resize(index + 1);
+  known_[index] = {true, identity, by_mode};
+}
+
+FdIdentity FdInspector::InspectSocket(int fd, uint64_t cookie) {
+  const Known* known = FindKnown(fd);
+  if (known != nullptr && known->identity.socket_cookie == cookie) return known->identity;
   auto option = [&](int name) {
     int value = -1;
     socklen_t size = sizeof(value);
@@ -142,7 +150,7 @@ absl::StatusOr<FdIdentity> FdInspector::InspectSocket(int fd, uint64_t cookie) {
   FdIdentity identity;
   identity.kind = KindOfSocket(option(SO_DOMAIN), option(SO_TYPE), option(SO_ACCEPTCONN) == 1);
   identity.socket_cookie = cookie;
-  sockets_.emplace(cookie, identity);
+  Remember(fd, identity, FdKind::kUnknown);
   return identity;
 }
 

@@ -86,16 +86,19 @@ class FdInspector {
 
  private:
   struct Known {
+    bool inspected = false;
     FdIdentity identity;
-    FdKind by_mode = FdKind::kUnknown;
+    FdKind by_mode = FdKind::kUnknown;  // of all but sockets
   };
 
-  absl::StatusOr<FdIdentity> InspectSocket(int fd, uint64_t cookie);
+  Known* FindKnown(int fd);
+  void Remember(int fd, const FdIdentity& identity, FdKind by_mode);
+  FdIdentity InspectSocket(int fd, uint64_t cookie);
   FdKind KindOfAnonymous(int fd);
 
   Syscalls& syscalls_;
-  absl::flat_hash_map<uint64_t, FdIdentity> sockets_;  // by cookie
-  absl::flat_hash_map<int, Known> others_;             // by number
+  // By number: no longer than the kernel's own table.
+  std::vector<Known> known_;
 };
 
 // Kinds that exec destroys, or that cannot be passed: refused by name. Empty when `kind` can be

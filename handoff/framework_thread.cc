@@ -3,33 +3,39 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <cerrno>
 #include <memory>
+#include <new>
 #include <system_error>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "core/error.h"
 
 namespace liveexec {
 
 absl::StatusOr<std::thread> StartFrameworkThread(absl::AnyInvocable<void() &&>& body) {
   using Body = absl::AnyInvocable<void() &&>;
-  // The thread's own copy of its function is lost when it does not start.
-  auto moved = std::make_shared<Body>(std::move(body));
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  absl::StatusOr<std::thread> thread;
+  const absl::Cleanup restore = [&] { pthread_sigmask(SIG_SETMASK, &before, nullptr); };
+  // The thread's own copy of its function is lost when it does not start.
+  std::shared_ptr<Body> moved;
+  int error = 0;
   try {
-    thread = std::thread([moved] {
+    moved = std::make_shared<Body>(std::move(body));
+    return std::thread([moved] {
       pthread_setname_np(pthread_self(), "liveexec");
       std::move (*moved)();
     });
-  } catch (const std::system_error& error) {
-    thread = ErrnoError(error.code().value(), "start a thread");
-    body = std::move(*moved);
+  } catch (const std::system_error& thrown) {
+    error = thrown.code().value();
+  } catch (const std::bad_alloc&) {
+    error = ENOMEM;
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
+  if (moved != nullptr) body = std::move(*moved);
+  return ErrnoError(error, "start a thread");
 }
 
 }  // namespace liveexec

@@ -25,9 +25,10 @@ absl::Status NoMemory(std::string_view what) {
                                  "raise the process's limit"));
 }
 
-}  // namespace
+// Made while there is memory, and never destroyed: a copy takes none.
+const absl::Status& no_memory_for_a_message = *new absl::Status(NoMemory("a message"));
 
-absl::Status CatchingCall(std::string_view what, absl::FunctionRef<absl::Status()> call) {
+absl::Status Describe(std::string_view what, absl::FunctionRef<absl::Status()> call) {
   try {
     return call();
   } catch (const std::bad_alloc&) {
@@ -40,6 +41,16 @@ absl::Status CatchingCall(std::string_view what, absl::FunctionRef<absl::Status(
     return Thrown(what, exception.what());
   } catch (...) {
     return Thrown(what, "something that is not a std::exception");
+  }
+}
+
+}  // namespace
+
+absl::Status CatchingCall(std::string_view what, absl::FunctionRef<absl::Status()> call) {
+  try {
+    return Describe(what, call);
+  } catch (const std::bad_alloc&) {
+    return no_memory_for_a_message;
   }
 }
 

@@ -18,7 +18,7 @@ namespace liveexec {
 absl::Status GuardedCall(std::string_view what, absl::FunctionRef<absl::Status()> call);
 
 // The same for what is our own, and throws only for want of memory: an error that it returns stays
-// as it is.
+// as it is. Throws nothing itself, even where there is no memory for a message.
 absl::Status CatchingCall(std::string_view what, absl::FunctionRef<absl::Status()> call);
 
 }  // namespace liveexec

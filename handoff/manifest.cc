@@ -1,9 +1,10 @@
 #include "handoff/manifest.h"
 
+#include <map>
+#include <string>
 #include <string_view>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "core/error.h"
 #include "handoff/error_code.h"
 #include "handoff/guarded_call.h"
@@ -78,7 +79,7 @@ void WriteComponents(const Manifest& manifest, image::Manifest::Builder builder)
 }
 
 void WriteFds(const std::vector<FdEntry>& fds, image::Manifest::Builder builder) {
-  absl::flat_hash_map<std::pair<std::string, std::string>, uint32_t> ids;
+  std::map<std::pair<std::string, std::string>, uint32_t> ids;
   std::vector<const FdEntry*> first_of_role;
   auto list = builder.initFds(static_cast<uint32_t>(fds.size()));
   const FdEntry* previous = nullptr;

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
@@ -42,11 +42,16 @@ absl::StatusOr<std::vector<OpenFd>> ListOpenFds(Syscalls& syscalls, FdInspector&
 
 std::vector<std::string> LeftBehind(absl::Span<const OpenFd> open, absl::Span<const int> carried,
                                     absl::FunctionRef<bool(int)> is_open, size_t limit) {
-  absl::flat_hash_set<int> carried_fds(carried.begin(), carried.end());
+  int highest = -1;
+  for (const OpenFd& one : open) highest = std::max(highest, one.fd);
+  std::vector<bool> is_carried(static_cast<size_t>(highest + 1));
+  for (int fd : carried) {
+    if (fd <= highest) is_carried[static_cast<size_t>(fd)] = true;
+  }
   std::vector<std::string> names;
   size_t more = 0;
   for (const OpenFd& one : open) {
-    if (carried_fds.contains(one.fd)) continue;
+    if (is_carried[static_cast<size_t>(one.fd)]) continue;
     // Closed since it was listed: connections come and go.
     if (!is_open(one.fd)) continue;
     if (names.size() == limit) {

@@ -207,18 +207,23 @@ void UpgraderImpl::StartConductor() {
 
 // The supervisor first: it may take the requester's end for that of its own reload.
 void UpgraderImpl::TellOfArrival() {
-  JournalEntry entry;
-  {
-    std::lock_guard lock(program_.mutex);
-    if (program_.journal.entries().empty()) return;
-    entry = program_.journal.entries().back();
-  }
-  if (program_.failure && NameFunction(program_, entry)) {
-    std::lock_guard lock(program_.mutex);
-    program_.journal.ReplaceLast(entry);
-  }
-  supervision_.Upgraded(entry);
-  AnswerWaiting(entry);
+  const absl::Status told = CatchingCall("tell of the upgrade", [this] {
+    JournalEntry entry;
+    {
+      std::lock_guard lock(program_.mutex);
+      if (program_.journal.entries().empty()) return absl::OkStatus();
+      entry = program_.journal.entries().back();
+    }
+    if (program_.failure && NameFunction(program_, entry)) {
+      std::lock_guard lock(program_.mutex);
+      program_.journal.ReplaceLast(entry);
+    }
+    supervision_.Upgraded(entry);
+    AnswerWaiting(entry);
+    return absl::OkStatus();
+  });
+  // There is no memory for it now: those who wait, wait.
+  if (!told.ok()) conductor_->SetTimer(absl::Milliseconds(10), [this] { TellOfArrival(); });
 }
 
 // The requester's connection crossed; the answer comes from the program that serves in the end.
@@ -314,8 +319,7 @@ absl::Status UpgraderImpl::Cancel() {
     return CodedError("E_IDLE", absl::StatusCode::kFailedPrecondition,
                       "the upgrade is past the point where it can be cancelled");
   }
-  Abandon(std::move(parked_attempt_),
-          CodedError("E_CANCELLED", absl::StatusCode::kCancelled, "the upgrade was cancelled"));
+  Abandon(Cancelled());
   return absl::OkStatus();
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
+#include "absl/time/clock.h"
 #include "core/clock.h"
 #include "core/error.h"
 #include "handoff/crossing.h"
@@ -17,10 +19,28 @@
 #include "handoff/upgrader_impl.h"
 
 namespace liveexec {
+namespace {
+
+// Also where there is no memory for it: an attempt that gets stuck would be the last one. A task
+// that holds one pointer takes none.
+template <typename Task>
+void PostSurely(Executor& executor, Task task) {
+  const auto post = [&] {
+    executor.Post(task);
+    return absl::OkStatus();
+  };
+  while (!CatchingCall("post a task", post).ok()) absl::SleepFor(absl::Milliseconds(10));
+}
+
+}  // namespace
 
 absl::Status UpgraderImpl::Busy() {
   return CodedError("E_BUSY", absl::StatusCode::kUnavailable,
                     "another upgrade is under way; ask again when it has ended");
+}
+
+absl::Status UpgraderImpl::Cancelled() {
+  return CodedError("E_CANCELLED", absl::StatusCode::kCancelled, "the upgrade was cancelled");
 }
 
 absl::Status UpgraderImpl::DidNotStop() {
@@ -64,6 +84,9 @@ absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
     }
     return busy;
   }
+  if (attempt->request.max_blackout <= absl::ZeroDuration()) {
+    attempt->request.max_blackout = program_.options.blackout_budget;
+  }
   busy_ = true;
   ticket_ = attempt->ticket;
   conductor_->set_take_signal(false);
@@ -73,36 +96,31 @@ absl::Status UpgraderImpl::Begin(std::unique_ptr<Attempt> attempt) {
     std::lock_guard lock(program_.mutex);
     entry.upgrade = ++program_.attempts;
   }
-  if (attempt->request.max_blackout <= absl::ZeroDuration()) {
-    attempt->request.max_blackout = program_.options.blackout_budget;
-  }
-  StartPreparing(std::move(attempt));
+  attempt_ = std::move(attempt);
+  StartPreparing();
   return absl::OkStatus();
 }
 
-void UpgraderImpl::StartPreparing(std::unique_ptr<Attempt> attempt) {
-  auto held = std::make_shared<std::unique_ptr<Attempt>>(std::move(attempt));
-  absl::AnyInvocable<void()&&> body = [this, held] {
-    const uint64_t requester = (*held)->requester;
-    absl::Status status = CatchingCall("prepare the upgrade", [&] {
-      supervision_.Upgrading((*held)->entry);
-      LIVEEXEC_RETURN_IF_ERROR(Prepare(program_, **held, [this, requester](Phase phase) {
+void UpgraderImpl::StartPreparing() {
+  absl::AnyInvocable<void()&&> body = [this] {
+    outcome_ = CatchingCall("prepare the upgrade", [this] {
+      supervision_.Upgrading(attempt_->entry);
+      const uint64_t requester = attempt_->requester;
+      LIVEEXEC_RETURN_IF_ERROR(Prepare(program_, *attempt_, [this, requester](Phase phase) {
         conductor_->Post([this, requester, phase] { Observe(requester, phase); });
       }));
-      supervision_.Undecided(**held);
+      supervision_.Undecided(*attempt_);
       return absl::OkStatus();
     });
-    conductor_->Post([this, status, attempt = std::move(*held)]() mutable {
-      Prepared(std::move(attempt), status);
-    });
+    PostSurely(*conductor_, [this] { Prepared(); });
   };
-  auto thread = StartFrameworkThread(body);
-  if (thread.ok()) {
+  const absl::Status status = CatchingCall("prepare the upgrade", [&]() -> absl::Status {
+    auto thread = StartFrameworkThread(body);
+    if (!thread.ok()) return WithCode(Annotate(thread.status(), "prepare the upgrade"), "E_GUARD");
     preparing_ = *std::move(thread);
-    return;
-  }
-  (*held)->phases.Enter(Phase::kChecking, (*held)->entry);
-  Abandon(std::move(*held), WithCode(Annotate(thread.status(), "prepare the upgrade"), "E_GUARD"));
+    return absl::OkStatus();
+  });
+  if (!status.ok()) Abandon(status);
 }
 
 void UpgraderImpl::Observe(uint64_t requester, Phase phase) {
@@ -112,64 +130,85 @@ void UpgraderImpl::Observe(uint64_t requester, Phase phase) {
                                      .state = ControlProgress::State::kStarted});
 }
 
-void UpgraderImpl::Prepared(std::unique_ptr<Attempt> attempt, const absl::Status& status) {
+void UpgraderImpl::Prepared() {
   preparing_.join();
-  if (!status.ok()) {
-    Abandon(std::move(attempt), status);
-    return;
-  }
-  if (attempt->ticket->cancelled()) {
-    Abandon(std::move(attempt),
-            CodedError("E_CANCELLED", absl::StatusCode::kCancelled, "the upgrade was cancelled"));
-    return;
-  }
-  WaitForBlackout(std::move(attempt));
+  const absl::Status status = CatchingCall("wait for the blackout", [this] {
+    LIVEEXEC_RETURN_IF_ERROR(outcome_);
+    if (ticket_->cancelled()) return Cancelled();
+    WaitForBlackout();
+    return absl::OkStatus();
+  });
+  if (status.ok()) return;
+  // One that was begun all the same is abandoned by EnterBlackout.
+  if (waiting_ != nullptr && !waiting_->CancelWhatFollows()) return;
+  Abandon(status);
 }
 
-void UpgraderImpl::WaitForBlackout(std::unique_ptr<Attempt> attempt) {
-  std::shared_ptr<BlackoutTicket> ticket = attempt->ticket;
-  attempt->phases.Enter(Phase::kQuiescing, attempt->entry);
-  Observe(attempt->requester, Phase::kQuiescing);
-  waiting_ = ticket;
-  parked_attempt_ = std::move(attempt);
+void UpgraderImpl::WaitForBlackout() {
+  attempt_->phases.Enter(Phase::kQuiescing, attempt_->entry);
+  Observe(attempt_->requester, Phase::kQuiescing);
+  waiting_ = ticket_;
   deadline_ = conductor_->SetTimer(program_.options.quiesce_deadline, [this] {
     // One that is being tried is abandoned by EnterBlackout, if it would have to be tried again.
     if (waiting_ == nullptr || !waiting_->CancelWhatFollows()) return;
-    Abandon(std::move(parked_attempt_), DidNotStop());
+    Abandon(DidNotStop());
   });
+  EnterBlackoutWhenDrained(ticket_);
+}
+
+void UpgraderImpl::EnterBlackoutWhenDrained(const std::shared_ptr<BlackoutTicket>& ticket) {
   program_.parking.WhenDrained(program_.main, ticket, [this, ticket] { EnterBlackout(ticket); });
 }
 
-void UpgraderImpl::EnterBlackout(std::shared_ptr<BlackoutTicket> ticket) {
+void UpgraderImpl::EnterBlackout(const std::shared_ptr<BlackoutTicket>& ticket) {
   if (!ticket->Claim()) return;
-  std::optional<absl::Status> status = Cross(program_, *parked_attempt_);
-  if (!status.has_value() && ticket->Unclaim()) {
-    program_.parking.WhenDrained(program_.main, ticket, [this, ticket] { EnterBlackout(ticket); });
-    return;
-  }
-  conductor_->Post([this, status = std::move(status).value_or(DidNotStop())] {
-    Abandon(std::move(parked_attempt_), status);
+  bool again = false;
+  outcome_ = CatchingCall("cross", [&] {
+    std::optional<absl::Status> status = Cross(program_, *attempt_);
+    again = !status.has_value();
+    return std::move(status).value_or(DidNotStop());
   });
+  if (again && ticket->Unclaim()) {
+    const absl::Status waits = CatchingCall("wait for the blackout", [&] {
+      EnterBlackoutWhenDrained(ticket);
+      return absl::OkStatus();
+    });
+    // Some of what it posted may run all the same, and find the ticket claimed.
+    if (waits.ok() || !ticket->Claim()) return;
+    outcome_ = waits;
+  }
+  PostSurely(*conductor_, [this] { Abandon(outcome_); });
 }
 
-void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status& status) {
-  JournalEntry entry = attempt->entry;
+void UpgraderImpl::Abandon(const absl::Status& status) {
+  JournalEntry entry = std::move(attempt_->entry);
   entry.outcome = Outcome::kAbandoned;
-  entry.code = CodeOf(status);
-  entry.message = std::string(status.message());
-  entry.failed_phase = std::string(PhaseName(attempt->phases.phase()));
   entry.pid = static_cast<uint32_t>(getpid());
-  attempt->phases.Enter(Phase::kResuming, entry);
-  attempt->phases.Enter(Phase::kIdle, entry);
-  const uint64_t requester = attempt->requester;
-  const bool precopy_begun = attempt->precopy_begun;
-  Done done = std::move(attempt->done);
+  (void)CatchingCall("describe the attempt", [&] {
+    entry.code = CodeOf(status);
+    entry.message = std::string(status.message());
+    PhaseMachine& phases = attempt_->phases;
+    if (phases.phase() == Phase::kIdle) phases.Enter(Phase::kChecking, entry);
+    entry.failed_phase = std::string(PhaseName(phases.phase()));
+    phases.Enter(Phase::kResuming, entry);
+    phases.Enter(Phase::kIdle, entry);
+    return absl::OkStatus();
+  });
+  const uint64_t requester = attempt_->requester;
+  const bool precopy_begun = attempt_->precopy_begun;
+  Done done = std::move(attempt_->done);
   // Whoever hears of the end finds nothing left of the attempt: no fd, no custodian.
-  attempt.reset();
-  {
-    std::lock_guard lock(program_.mutex);
-    program_.journal.Add(entry);
+  attempt_.reset();
+  BeIdle();
+  if (precopy_begun) {
+    PostSurely(program_.main, [this, exists = existence_] {
+      if (*exists) AbandonPrecopy(program_);
+    });
   }
+  Tell(entry, requester, std::move(done));
+}
+
+void UpgraderImpl::BeIdle() {
   conductor_->CancelTimer(deadline_);
   waiting_ = nullptr;
   busy_ = false;
@@ -177,13 +216,28 @@ void UpgraderImpl::Abandon(std::unique_ptr<Attempt> attempt, const absl::Status&
   conductor_->set_take_signal(true);
   conductor_->set_watchful(false);
   conductor_->set_needs_thread(false);
-  supervision_.Upgraded(entry);
-  if (requester != 0) control_->SendResult(requester, entry);
-  program_.main.Post(
-      [this, exists = existence_, precopy_begun, done = std::move(done), entry]() mutable {
-        if (precopy_begun && *exists) AbandonPrecopy(program_);
-        if (done) std::move(done)(entry);
-      });
+}
+
+// Where there is no memory to tell the one, the others hear of it all the same.
+void UpgraderImpl::Tell(const JournalEntry& entry, uint64_t requester, Done done) {
+  const auto tell = [](absl::FunctionRef<void()> whom) {
+    return CatchingCall("tell of the upgrade", [&] {
+      whom();
+      return absl::OkStatus();
+    });
+  };
+  (void)tell([&] {
+    std::lock_guard lock(program_.mutex);
+    program_.journal.Add(entry);
+  });
+  (void)tell([&] { supervision_.Upgraded(entry); });
+  if (requester != 0 && !tell([&] { control_->SendResult(requester, entry); }).ok()) {
+    control_->HangUp(requester);
+  }
+  if (!done) return;
+  (void)tell([&] {
+    program_.main.Post([done = std::move(done), entry]() mutable { std::move(done)(entry); });
+  });
 }
 
 }  // namespace liveexec

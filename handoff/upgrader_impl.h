@@ -63,21 +63,26 @@ class UpgraderImpl final : public Upgrader {
   void AnswerWaiting(const JournalEntry& entry);
   void Reap();
   static absl::Status Busy();
+  static absl::Status Cancelled();
   static absl::Status DidNotStop();
   ControlServer::Handlers MakeHandlers();
   ControlStatus Status();
   std::vector<JournalEntry> History(uint32_t limit);
   absl::Status Cancel();
 
-  // In the conductor.
+  // In the conductor. Whatever there is no memory for ends the attempt, or is left out of what is
+  // told of it; the next attempt can begin.
   absl::Status Begin(std::unique_ptr<Attempt> attempt);
-  void StartPreparing(std::unique_ptr<Attempt> attempt);
+  void StartPreparing();
   void Observe(uint64_t requester, Phase phase);
-  void Prepared(std::unique_ptr<Attempt> attempt, const absl::Status& status);
-  void WaitForBlackout(std::unique_ptr<Attempt> attempt);
-  void Abandon(std::unique_ptr<Attempt> attempt, const absl::Status& status);
+  void Prepared();
+  void WaitForBlackout();
+  void EnterBlackoutWhenDrained(const std::shared_ptr<BlackoutTicket>& ticket);
+  void Abandon(const absl::Status& status);
+  void BeIdle();
+  void Tell(const JournalEntry& entry, uint64_t requester, Done done);
   // On the main thread.
-  void EnterBlackout(std::shared_ptr<BlackoutTicket> ticket);
+  void EnterBlackout(const std::shared_ptr<BlackoutTicket>& ticket);
 
   Program program_;
   Supervision supervision_{program_};
@@ -98,8 +103,9 @@ class UpgraderImpl final : public Upgrader {
   // For tasks on the main thread that may come too late; main thread only.
   std::shared_ptr<bool> existence_ = std::make_shared<bool>(true);
 
-  // The attempt that waits for its blackout: handed to whoever claims the ticket, or cancels it.
-  std::unique_ptr<Attempt> parked_attempt_;
+  // The attempt under way, and how its last stage ended: of whichever thread has that stage.
+  std::unique_ptr<Attempt> attempt_;
+  absl::Status outcome_;
 };
 
 }  // namespace liveexec

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdint>
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -207,12 +208,24 @@ uint64_t AddressSpaceOf(pid_t pid) {
   return pages * static_cast<uint64_t>(getpagesize());
 }
 
+// `room` more than it has now. It may take some more, libc's arena for a thread, before the limit
+// holds: then it is set again. Below what there is, whatever it does fails.
+void LimitAddressSpace(pid_t pid, uint64_t room, std::optional<SoftLimit>& limit) {
+  uint64_t allowed;
+  do {
+    limit.reset();
+    allowed = AddressSpaceOf(pid) + room;
+    limit.emplace(pid, RLIMIT_AS, allowed);
+  } while (AddressSpaceOf(pid) > allowed);
+}
+
 // Somewhere on the way there is not enough: in the old program, the rehearsal or the new program.
 // Without any even the request has no answer.
 Seen ScarceAddressSpace(FaultRun& run) {
   constexpr uint64_t kStep = 8 << 20;
   for (uint64_t room = 0; room < 32 * kStep; room += kStep) {
-    const SoftLimit limit(run.pid(), RLIMIT_AS, AddressSpaceOf(run.pid()) + room);
+    std::optional<SoftLimit> limit;
+    LimitAddressSpace(run.pid(), room, limit);
     const Seen seen = run.Upgrade(run.CopyOf("v1"));
     const bool unanswered = room <= kStep && seen.code == "E_LOST";
     run.Expect(
