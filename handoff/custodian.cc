@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -41,6 +42,17 @@ constexpr int kWatchSeconds = 1;
 // How much longer than its deadline a new program may take before it is taken for hung beyond its
 // own timer's reach.
 constexpr int64_t kGraceNs = 5'000'000'000;
+// Asks it to end. Whoever else sends it, to all processes of a name, is not obeyed.
+constexpr int kDismissal = SIGTERM;
+// The kernel's own, where both sanitizers and libc have others.
+constexpr size_t kSignalSetSize = 8;
+
+// How the old program's memory is returned. A piece takes a tenth of a millisecond.
+constexpr uint64_t kPiece = 2 << 20;
+constexpr uint64_t kSmallestMapping = 1 << 20;
+// Nobody fills more: a sanitizer's shadow, of which next to nothing is there.
+constexpr uint64_t kLargestMapping = uint64_t{1} << 40;
+constexpr int64_t kQuickNs = 20'000;
 
 // Everything the custodian reads. It lives in the old program's memory, which the custodian keeps.
 struct Plan {
@@ -72,6 +84,12 @@ LIVEEXEC_RAW void CloseAllBut(const int (&keep)[6]) {
   RawSyscall(SYS_close_range, next, ~0U, 0);
 }
 
+LIVEEXEC_RAW int64_t Now() {
+  struct timespec now;
+  RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, reinterpret_cast<long>(&now));
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
 // True when the new program has been at it for longer than its own timer should have allowed.
 LIVEEXEC_RAW bool IsOverdue(const FlightRecord& record) {
   int64_t start = record.phase_start_ns[static_cast<int>(Phase::kReceiving)];
@@ -80,23 +98,117 @@ LIVEEXEC_RAW bool IsOverdue(const FlightRecord& record) {
   // The old program, which is at it now, has the same time for itself.
   if (record.rollback_start_ns != 0) start = record.rollback_start_ns;
   if (start == 0 || record.rehydrate_deadline_ns <= 0) return false;
-  struct timespec now;
-  RawSyscall(SYS_clock_gettime, CLOCK_MONOTONIC, reinterpret_cast<long>(&now));
-  int64_t now_ns = now.tv_sec * 1'000'000'000 + now.tv_nsec;
-  return now_ns > start + record.rehydrate_deadline_ns + kGraceNs;
+  return Now() > start + record.rehydrate_deadline_ns + kGraceNs;
+}
+
+// Pauses as long as a piece took: half of a processor is left to others at any time.
+LIVEEXEC_RAW void ReturnMapping(uint64_t start, uint64_t end) {
+  const auto here = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
+  for (uint64_t at = start; at < end; at += kPiece) {
+    const uint64_t size = end - at < kPiece ? end - at : kPiece;
+    // Not its own stack, which the kernel may show as a part of a mapping beside it.
+    if (at < here + kStackSize && here < at + size + kStackSize) continue;
+    const int64_t begin = Now();
+    RawSyscall(SYS_munmap, static_cast<long>(at), static_cast<long>(size));
+    const int64_t took = Now() - begin;
+    if (took < kQuickNs) continue;
+    struct timespec pause = {0, took};
+    RawSyscall(SYS_nanosleep, reinterpret_cast<long>(&pause), 0);
+  }
+}
+
+// One line of /proc/self/maps, a character at a time: start-end permissions offset device inode.
+struct MapsLine {
+  int field;
+  bool after_dash;
+  uint64_t start, end, inode;
+  int permission;  // the next one
+  bool writable, shared;
+};
+
+LIVEEXEC_RAW void Restart(MapsLine& line) {
+  line.field = line.permission = 0;
+  line.start = line.end = line.inode = 0;
+  line.after_dash = line.writable = line.shared = false;
+}
+
+LIVEEXEC_RAW void Read(MapsLine& line, char c) {
+  constexpr int kAddresses = 0, kPermissions = 1, kInode = 4, kName = 5;
+  if (c == ' ' && line.field < kName) {
+    ++line.field;
+  } else if (line.field == kAddresses && c == '-') {
+    line.after_dash = true;
+  } else if (line.field == kAddresses) {
+    uint64_t& address = line.after_dash ? line.end : line.start;
+    address = address * 16 + static_cast<uint64_t>(c <= '9' ? c - '0' : c - 'a' + 10);
+  } else if (line.field == kPermissions) {
+    if (line.permission == 1) line.writable = c == 'w';
+    if (line.permission == 3) line.shared = c == 's';
+    ++line.permission;
+  } else if (line.field == kInode) {
+    line.inode = line.inode * 10 + static_cast<uint64_t>(c - '0');
+  }
+}
+
+// After the commit: the memory is the custodian's alone. Taken down at once, at its end, a large
+// address space keeps a processor in the kernel for as long as that takes, and a thread that is
+// woken up there waits for its turn, for milliseconds. So that goes piece by piece. Whatever is
+// left, the end takes.
+LIVEEXEC_RAW void ReturnMemory() {
+  const long maps = RawSyscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/maps"),
+                               O_RDONLY | O_CLOEXEC);
+  char text[1024];
+  MapsLine line;
+  Restart(line);
+  while (true) {
+    const long size = RawSyscall(SYS_read, maps, reinterpret_cast<long>(text), sizeof(text));
+    if (size <= 0) break;
+    for (long i = 0; i < size; ++i) {
+      if (text[i] != '\n') {
+        Read(line, text[i]);
+        continue;
+      }
+      const uint64_t length = line.end - line.start;
+      // Not what it runs on: code, and data with the addresses of functions, are files' own.
+      const bool state = line.writable && (line.inode == 0 || line.shared);
+      if (state && length >= kSmallestMapping && length <= kLargestMapping) {
+        ReturnMapping(line.start, line.end);
+      }
+      Restart(line);
+    }
+  }
+  // Not back to a caller: what a stack's guard is compared with may be gone.
+  while (true) RawSyscall(SYS_exit_group, 0);
+}
+
+// Blocked, like all signals: read from an fd. Any other way to be woken up takes a handler.
+LIVEEXEC_RAW long ListenForDismissal() {
+  const uint64_t set = uint64_t{1} << (kDismissal - 1);
+  return RawSyscall(SYS_signalfd4, -1, reinterpret_cast<long>(&set), kSignalSetSize,
+                    SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 LIVEEXEC_RAW int Watch(void* argument) {
   const Plan& plan = *static_cast<const Plan*>(argument);
   CloseAllBut(plan.keep);
+  // If there is none, it looks at the record in time.
+  const int dismissal = static_cast<int>(ListenForDismissal());
   while (true) {
-    struct pollfd end = {plan.pidfd, POLLIN, 0};
+    struct pollfd watched[] = {{plan.pidfd, POLLIN, 0}, {dismissal, POLLIN, 0}};
     struct timespec wait = {kWatchSeconds, 0};
-    long ready =
-        RawSyscall(SYS_ppoll, reinterpret_cast<long>(&end), 1, reinterpret_cast<long>(&wait), 0, 0);
-    if (ready > 0) break;
-    // Whoever dismisses it kills it, too; this is for when that fails.
-    if (plan.dismissed != 0 || plan.record->commit_started != 0) break;
+    long ready = RawSyscall(SYS_ppoll, reinterpret_cast<long>(watched), 2,
+                            reinterpret_cast<long>(&wait), 0, 0);
+    if (plan.record->commit_started != 0) {
+      // At once: the channel, which holds whatever connections the new program closes.
+      RawSyscall(SYS_close_range, 0, ~0U, 0);
+      ReturnMemory();
+    }
+    if (ready > 0 && watched[0].revents != 0) break;
+    struct signalfd_siginfo ignored;
+    if (ready > 0)
+      RawSyscall(SYS_read, dismissal, reinterpret_cast<long>(&ignored), sizeof(ignored));
+    // Whoever abandons an upgrade kills it, too; this is for when that fails.
+    if (plan.dismissed != 0) break;
     if (plan.record->sealed == 1 && IsOverdue(*plan.record)) {
       RawSyscall(SYS_pidfd_send_signal, plan.pidfd, SIGKILL, 0, 0);
     }
@@ -169,8 +281,7 @@ absl::StatusOr<std::unique_ptr<Custodian>> Custodian::Start(Charge charge) {
 
 Custodian::~Custodian() {
   memory_->plan.dismissed = 1;
-  DismissCustodian(pid_);
-  AwaitDismissedCustodian(pid_);
+  EndCustodian(pid_);
   memory_->charge.record->custodian_pid = 0;
 }
 
@@ -180,7 +291,7 @@ bool CustodianHasEnded(pid_t pid) {
   return result < 0 || info.si_pid == pid;
 }
 
-void DismissCustodian(pid_t pid) { kill(pid, SIGKILL); }
+void DismissCustodian(pid_t pid) { kill(pid, kDismissal); }
 
 bool ReapCustodian(pid_t pid) {
   int status;
@@ -188,7 +299,8 @@ bool ReapCustodian(pid_t pid) {
   return result == pid || (result < 0 && errno == ECHILD);
 }
 
-void AwaitDismissedCustodian(pid_t pid) {
+void EndCustodian(pid_t pid) {
+  kill(pid, SIGKILL);
   int status;
   // Whatever it fails with but ECHILD, the child is still there. Bounded all the same.
   for (int tries = 0; tries < kMostTries; ++tries) {

@@ -2,8 +2,8 @@
 // starts the old program again from the escrow. DESIGN.md, section 6.
 //
 // It is a clone(CLONE_VM) child: it shares the old program's address space and so keeps it alive
-// across exec, which makes exec quick whatever the size of the heap; the memory is returned when
-// the custodian ends, after commit. It has a copy of the fd table, not the table itself (closing an
+// across exec, which makes exec quick whatever the size of the heap; the custodian returns the
+// memory after commit. It has a copy of the fd table, not the table itself (closing an
 // fd of a shared one would drop our POSIX locks), and closes all of it but stdio, the channel, the
 // old program and a pidfd of us.
 //
@@ -60,12 +60,13 @@ class Custodian {
 
 // True when it has ended already: nobody was on guard.
 bool CustodianHasEnded(pid_t pid);
-// Commit: tells it to end. It ends in its own time, as it returns the old program's memory.
+// Commit: tells it to end. It lets go of the channel, and returns the old program's memory piece by
+// piece (a GiB in half a second or so) before it ends.
 void DismissCustodian(pid_t pid);
 // True once it is reaped, or not our child. Never blocks.
 bool ReapCustodian(pid_t pid);
-// The same, but waits for its end, which is near once it was dismissed.
-void AwaitDismissedCustodian(pid_t pid);
+// Kills it and waits for its end.
+void EndCustodian(pid_t pid);
 
 }  // namespace liveexec
 

@@ -41,7 +41,7 @@ absl::Status Check(Program& program, Attempt& attempt) {
 // Nobody else will: the next program knows only of the custodian that it finds in its own record.
 void ReapPreviousCustodian(Program& program) {
   if (program.custodian_to_reap == 0) return;
-  AwaitDismissedCustodian(program.custodian_to_reap);
+  EndCustodian(program.custodian_to_reap);
   program.custodian_to_reap = 0;
 }
 
