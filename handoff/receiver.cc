@@ -115,8 +115,9 @@ absl::Status Receiver::CheckFds(const Received& received) {
   };
   for (size_t i = 0; i < received.fds.size(); ++i) {
     const FdEntry& entry = entry_of(i);
-    // The channel keeps its order, so fds of one kind that were displaced, or other ones among
-    // them, show at the ends of their row.
+    // The channel keeps its order, so fds of one kind that were displaced show at the ends of their
+    // row. (One of another kind with the same inode, in the place of a single one in the middle,
+    // does not; nobody but the old program, who also wrote the table, could have put it there.)
     const bool within_row = same_kind(i, i - 1) && same_kind(i, i + 1);
     absl::Status status =
         inspector.Matches(received.fds[i].get(), entry.identity,

@@ -56,8 +56,8 @@ struct Scene {
   std::vector<UniqueFd> fds;
   Manifest manifest;
   std::vector<size_t> batches;  // sizes, after the bootstrap batch
-  bool right = true;            // every entry describes the fd at its place
-  bool doubled = false;         // two entries have one role
+  bool right = true;     // nobody can see an entry that does not describe the fd at its place
+  bool doubled = false;  // two entries have one role
 };
 
 void AddImage(Scene& scene) {
@@ -72,34 +72,40 @@ void AddImage(Scene& scene) {
   scene.images.push_back(std::move(image.fd));
 }
 
-// An entry for fd `index`, with `damage` done to it. Says whether fd `place` will be taken for it.
-bool AddEntry(Scene& scene, size_t place, uint8_t index, uint8_t damage) {
+// How the fd at an entry's place compares with what the entry says.
+struct Comparison {
+  bool same_inode = false;  // or the same socket
+  bool same_kind = false;   // anonymous ones have one inode, whatever they are
+};
+
+// An entry for fd `index`, with `damage` done to it.
+Comparison AddEntry(Scene& scene, size_t place, uint8_t index, uint8_t damage) {
   FdInspector inspector(Kernel());
   FdEntry entry{.component = kComponents[damage >> 7], .role = "r", .number = place};
-  bool right = false;
+  Comparison found;
   if (!scene.fds.empty()) {
     index = static_cast<uint8_t>(index % scene.fds.size());
     entry.identity = Take(inspector.Inspect(scene.fds[index].get()));
-    // Of one inode and kind there may be several: anonymous ones, which nothing tells apart.
-    right = place < scene.fds.size() && (index == place || [&] {
-              const FdIdentity there = Take(inspector.Inspect(scene.fds[place].get()));
-              return there.kind == entry.identity.kind && there.device == entry.identity.device &&
-                     there.inode == entry.identity.inode &&
-                     there.socket_cookie == entry.identity.socket_cookie;
-            }());
+    if (place < scene.fds.size()) {
+      const FdIdentity there = Take(inspector.Inspect(scene.fds[place].get()));
+      found.same_kind = there.kind == entry.identity.kind;
+      found.same_inode = there.device == entry.identity.device &&
+                         there.inode == entry.identity.inode &&
+                         there.socket_cookie == entry.identity.socket_cookie;
+    }
   }
   switch (damage % 8) {
     case 1:
       entry.identity.inode ^= kDamage;
-      right = right && entry.identity.socket_cookie != 0;
+      found.same_inode = found.same_inode && entry.identity.socket_cookie != 0;
       break;
     case 2:
       entry.identity.device ^= kDamage;
-      right = right && entry.identity.socket_cookie != 0;
+      found.same_inode = found.same_inode && entry.identity.socket_cookie != 0;
       break;
     case 3:
       entry.identity.socket_cookie ^= kDamage;
-      right = false;
+      found.same_inode = false;
       break;
     case 4:
       entry.number = 0;
@@ -115,7 +121,15 @@ bool AddEntry(Scene& scene, size_t place, uint8_t index, uint8_t damage) {
                                       other.role == entry.role && other.number == entry.number);
   }
   scene.manifest.fds.push_back(std::move(entry));
-  return right;
+  return found;
+}
+
+// Of a row of one kind, only the ends are looked at for it.
+bool IsWithinRow(const std::vector<FdEntry>& entries, size_t i) {
+  const auto same_kind = [&](size_t other) {
+    return other < entries.size() && entries[other].identity.kind == entries[i].identity.kind;
+  };
+  return same_kind(i - 1) && same_kind(i + 1);
 }
 
 Scene Build(Input& input) {
@@ -130,10 +144,15 @@ Scene Build(Input& input) {
     scene.fds.push_back(Take(MakeStandIn(kind, false, scene.peers)));
   }
   const size_t entries = input.Byte() % 9;
+  std::vector<Comparison> found;
   for (size_t i = 0; i < entries; ++i) {
     const uint8_t index = input.Byte();
     const uint8_t damage = input.Byte();
-    scene.right = AddEntry(scene, i, index, damage) && scene.right;
+    found.push_back(AddEntry(scene, i, index, damage));
+  }
+  for (size_t i = 0; i < entries; ++i) {
+    const bool passes = found[i].same_kind || IsWithinRow(scene.manifest.fds, i);
+    scene.right = scene.right && found[i].same_inode && passes;
   }
   for (size_t left = scene.images.size() + scene.fds.size(); left > 0;) {
     const uint8_t wanted = input.Byte();
@@ -189,7 +208,8 @@ void TakeEach(std::vector<FdEntry> entries, std::vector<UniqueFd> fds, bool doub
   FUZZ_CHECK(escrow->NotTaken(table.size()).size() == table.size());
   for (const FdEntry& entry : table) {
     const UniqueFd fd = Take(escrow->Take(entry.component, entry.role, entry.number));
-    FUZZ_CHECK_OK(FdInspector(Kernel()).Matches(fd.get(), entry.identity));
+    FUZZ_CHECK_OK(
+        FdInspector(Kernel()).Matches(fd.get(), entry.identity, FdInspector::Depth::kInode));
     FUZZ_CHECK(!escrow->Take(entry.component, entry.role, entry.number).ok());
   }
   FUZZ_CHECK(escrow->NotTaken(1).empty());
