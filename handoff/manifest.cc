@@ -21,6 +21,9 @@ std::string ToString(capnp::Data::Reader data) {
   return std::string(reinterpret_cast<const char*>(data.begin()), data.size());
 }
 
+// Whole, with NULs in it.
+capnp::Text::Reader AsText(const std::string& text) { return {text.c_str(), text.size()}; }
+
 std::string ToString(capnp::Text::Reader text) { return std::string(text.cStr(), text.size()); }
 
 void WriteStrings(const std::vector<std::string>& strings,
@@ -70,7 +73,7 @@ void WriteComponents(const Manifest& manifest, image::Manifest::Builder builder)
   auto list = builder.initComponents(static_cast<uint32_t>(manifest.components.size()));
   for (uint32_t i = 0; i < manifest.components.size(); ++i) {
     const ComponentRecord& component = manifest.components[i];
-    list[i].setName(component.name);
+    list[i].setName(AsText(component.name));
     list[i].setSchemaVersion(component.schema_version);
     list[i].setHasImage(component.has_image);
     list[i].setLength(component.length);
@@ -105,8 +108,8 @@ void WriteFds(const std::vector<FdEntry>& fds, image::Manifest::Builder builder)
   }
   auto roles = builder.initRoles(static_cast<uint32_t>(first_of_role.size()));
   for (uint32_t i = 0; i < first_of_role.size(); ++i) {
-    roles[i].setComponent(first_of_role[i]->component);
-    roles[i].setRole(first_of_role[i]->role);
+    roles[i].setComponent(AsText(first_of_role[i]->component));
+    roles[i].setRole(AsText(first_of_role[i]->role));
   }
 }
 
@@ -178,11 +181,11 @@ absl::Status ReadJournal(image::Manifest::Reader reader, Manifest& manifest) {
 
 void WriteManifest(const Manifest& manifest, image::Manifest::Builder builder) {
   builder.setFrameworkAbi(manifest.framework_abi);
-  builder.setApplication(manifest.application);
-  builder.setVersion(manifest.version);
+  builder.setApplication(AsText(manifest.application));
+  builder.setVersion(AsText(manifest.version));
   builder.setGeneration(manifest.generation);
   builder.setUpgradesAttempted(manifest.upgrades_attempted);
-  builder.setUpgradeBinary(manifest.upgrade_binary);
+  builder.setUpgradeBinary(AsText(manifest.upgrade_binary));
   builder.setProcessStartedUnixNs(manifest.process_started_unix_ns);
   builder.setBlackoutStartNs(manifest.blackout_start_ns);
   WriteComponents(manifest, builder);

@@ -31,6 +31,9 @@ Manifest FullManifest() {
       {"server", "client", ~uint64_t{0}, {FdKind::kTcpStream, 0, 0, 78}},
       {"server", "listener", 0, {FdKind::kTcpListener, 0, 0, 79}},
       {"server", "client", 6, {FdKind::kUnixStream, 0, 0, 80}},
+      // Roles are the application's, whatever it makes them of.
+      {"server", std::string("key\0one", 7), 0, {FdKind::kPipe, 12, 1, 0}},
+      {"server", std::string("key\0two", 7), 0, {FdKind::kPipe, 12, 2, 0}},
   };
   manifest.locks = {{.entry = 0, .exclusive = true, .start = 10, .length = 0},
                     {.entry = 0, .exclusive = false, .start = 0, .length = 5}};
