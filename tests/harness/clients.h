@@ -117,7 +117,7 @@ class SlowReader : public Client {
   void Take(size_t bytes);
   uint64_t taken() const { return check_.position(); }
   uint64_t total() const { return reply_.head.size() + reply_.size + reply_.tail.size(); }
-  bool finished() const { return taken() == total(); }
+  bool finished() const override { return taken() == total(); }
   ClientReport Report() override;
 
  private:
