@@ -47,8 +47,10 @@ constexpr int kDismissal = SIGTERM;
 // The kernel's own, where both sanitizers and libc have others.
 constexpr size_t kSignalSetSize = 8;
 
-// How the old program's memory is returned. A piece takes a tenth of a millisecond.
+// How the old program's memory is returned. A piece of small pages takes a tenth of a millisecond;
+// where little or nothing is mapped, larger ones are quick enough.
 constexpr uint64_t kPiece = 2 << 20;
+constexpr uint64_t kLargestPiece = 16 << 20;
 constexpr uint64_t kSmallestMapping = 1 << 20;
 // Nobody fills more: a sanitizer's shadow, of which next to nothing is there.
 constexpr uint64_t kLargestMapping = uint64_t{1} << 40;
@@ -104,14 +106,19 @@ LIVEEXEC_RAW bool IsOverdue(const FlightRecord& record) {
 // Pauses as long as a piece took: half of a processor is left to others at any time.
 LIVEEXEC_RAW void ReturnMapping(uint64_t start, uint64_t end) {
   const auto here = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
-  for (uint64_t at = start; at < end; at += kPiece) {
-    const uint64_t size = end - at < kPiece ? end - at : kPiece;
+  uint64_t piece = kPiece;
+  for (uint64_t at = start, size; at < end; at += size) {
+    size = end - at < piece ? end - at : piece;
     // Not its own stack, which the kernel may show as a part of a mapping beside it.
     if (at < here + kStackSize && here < at + size + kStackSize) continue;
     const int64_t begin = Now();
     RawSyscall(SYS_munmap, static_cast<long>(at), static_cast<long>(size));
     const int64_t took = Now() - begin;
-    if (took < kQuickNs) continue;
+    if (took < kQuickNs) {
+      piece = piece < kLargestPiece ? piece * 2 : piece;
+      continue;
+    }
+    piece = kPiece;
     struct timespec pause = {0, took};
     RawSyscall(SYS_nanosleep, reinterpret_cast<long>(&pause), 0);
   }

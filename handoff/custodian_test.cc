@@ -124,7 +124,7 @@ size_t PiecesReturned(pid_t pid) {
     if (WSTOPSIG(status) == (SIGTRAP | 0x80) &&
         ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(call), &call) > 0 &&
         call.op == PTRACE_SYSCALL_INFO_ENTRY && call.entry.nr == SYS_munmap) {
-      EXPECT_LE(call.entry.args[1], uint64_t{2 << 20});
+      EXPECT_LE(call.entry.args[1], uint64_t{16 << 20});
       ++pieces;
     }
     ptrace(PTRACE_SYSCALL, pid, nullptr, nullptr);
@@ -148,7 +148,7 @@ TEST_F(CustodianTest, KeepsTheMemoryUntilTheCommitAndReturnsItInPieces) {
   ASSERT_EQ(ptrace(PTRACE_SEIZE, pid(), nullptr, PTRACE_O_TRACESYSGOOD), 0);
   ASSERT_EQ(ptrace(PTRACE_INTERRUPT, pid(), nullptr, nullptr), 0);
   DismissCustodian(pid());
-  EXPECT_GE(PiecesReturned(pid()), ExecdParent::kMemory / (2 << 20));
+  EXPECT_GE(PiecesReturned(pid()), ExecdParent::kMemory / (16 << 20));
 }
 
 }  // namespace
