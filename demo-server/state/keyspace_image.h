@@ -157,7 +157,7 @@ class KeyspaceImageOf {
 
   static void ReadStatistics(typename Image::Reader image, Engine& engine) {
     Statistics& statistics = engine.statistics();
-    statistics.started_ms = image.getStartedMs();
+    statistics.started_ms = std::max<int64_t>(image.getStartedMs(), 0);
     statistics.commands = image.getCommands();
     statistics.connections = image.getConnections();
     if constexpr (requires { image.getHits(); }) {

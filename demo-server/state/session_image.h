@@ -160,8 +160,8 @@ class SessionImageOf {
     session.created_ms = engine.now();
     session.active_ms = engine.now();
     if constexpr (requires { image.getCreatedMs(); }) {
-      if (image.getCreatedMs() != 0) session.created_ms = image.getCreatedMs();
-      if (image.getActiveMs() != 0) session.active_ms = image.getActiveMs();
+      if (image.getCreatedMs() > 0) session.created_ms = image.getCreatedMs();
+      if (image.getActiveMs() > 0) session.active_ms = image.getActiveMs();
       session.library_name = FromData(image.getLibraryName());
       session.library_version = FromData(image.getLibraryVersion());
       session.last_command = engine.table().FindFull(FromData(image.getLastCommand()));
