@@ -93,7 +93,7 @@ ExitCode RunCancel(const std::string& control, Format format) {
   absl::StatusOr<ControlClient> client = ControlClient::Connect(control);
   absl::Status status = client.ok() ? client->Cancel() : client.status();
   if (!status.ok()) return Fail(status, format);
-  absl::PrintF(format == Format::kJson ? "{\"cancelled\": true}\n" : "cancelled\n");
+  absl::PrintF("%s\n", format == Format::kJson ? "{\"cancelled\": true}" : "cancelled");
   return kExitOk;
 }
 
