@@ -54,7 +54,11 @@ absl::StatusOr<std::unique_ptr<Conductor>> Conductor::Create(Options options) {
 }
 
 absl::Status Conductor::Start() {
-  may_be_guest_ = options_.host != nullptr && BecomeGuest();
+  const absl::Status watched = CatchingCall("be watched", [this] {
+    may_be_guest_ = options_.host != nullptr && BecomeGuest();
+    return absl::OkStatus();
+  });
+  if (!watched.ok()) return watched;
   return may_be_guest_ ? absl::OkStatus() : StartThread();
 }
 

@@ -165,7 +165,10 @@ std::optional<absl::Status> Cross(Program& program, Attempt& attempt) {
                                                               program.options.quiesce_deadline));
   });
   if (budgeted && absl::IsDeadlineExceeded(parked)) return std::nullopt;
-  if (parked.ok()) parked = program.parking.RunPosted(program.main);
+  if (parked.ok()) {
+    parked = CatchingCall("run what was posted",
+                          [&] { return program.parking.RunPosted(program.main); });
+  }
   if (!parked.ok()) program.parking.Release();
   if (absl::IsUnavailable(parked)) return std::nullopt;
   if (!parked.ok()) return WithCode(parked, "E_QUIESCE");

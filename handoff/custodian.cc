@@ -69,11 +69,14 @@ struct Plan {
 };
 
 // Not instrumented: sanitizers keep state in the memory that is shared.
+// Without a stack protector: what it compares with is in memory that is unmapped here.
 #if defined(__clang__)
-#define LIVEEXEC_RAW __attribute__((no_sanitize("address", "thread", "undefined"), noinline))
-#else
 #define LIVEEXEC_RAW \
-  __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined, noinline))
+  __attribute__((no_sanitize("address", "thread", "undefined"), no_stack_protector, noinline))
+#else
+#define LIVEEXEC_RAW                                                             \
+  __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined, \
+                 no_stack_protector, noinline))
 #endif
 
 LIVEEXEC_RAW void CloseAllBut(const int (&keep)[6]) {
@@ -104,13 +107,15 @@ LIVEEXEC_RAW bool IsOverdue(const FlightRecord& record) {
 }
 
 // Pauses as long as a piece took: half of a processor is left to others at any time.
-LIVEEXEC_RAW void ReturnMapping(uint64_t start, uint64_t end) {
+// When the server ends meanwhile, so does this: nobody is left who would wait for a processor.
+LIVEEXEC_RAW void ReturnMapping(uint64_t start, uint64_t end, long server) {
   const auto here = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
   uint64_t piece = kPiece;
   for (uint64_t at = start, size; at < end; at += size) {
     size = end - at < piece ? end - at : piece;
     // Not its own stack, which the kernel may show as a part of a mapping beside it.
     if (at < here + kStackSize && here < at + size + kStackSize) continue;
+    if (RawSyscall(SYS_getppid) != server) RawSyscall(SYS_exit_group, 0);
     const int64_t begin = Now();
     RawSyscall(SYS_munmap, static_cast<long>(at), static_cast<long>(size));
     const int64_t took = Now() - begin;
@@ -164,6 +169,7 @@ LIVEEXEC_RAW void Read(MapsLine& line, char c) {
 LIVEEXEC_RAW void ReturnMemory() {
   const long maps = RawSyscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/maps"),
                                O_RDONLY | O_CLOEXEC);
+  const long server = RawSyscall(SYS_getppid);
   char text[1024];
   MapsLine line;
   Restart(line);
@@ -180,12 +186,11 @@ LIVEEXEC_RAW void ReturnMemory() {
       // Not what it runs on: code, and data with the addresses of functions, are files' own.
       const bool state = line.writable && (line.inode == 0 || line.shared);
       if (state && length >= kSmallestMapping && length <= kLargestMapping) {
-        ReturnMapping(line.start, line.end);
+        ReturnMapping(line.start, line.end, server);
       }
       Restart(line);
     }
   }
-  // Not back to a caller: what a stack's guard is compared with may be gone.
   while (true) RawSyscall(SYS_exit_group, 0);
 }
 

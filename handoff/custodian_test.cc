@@ -144,9 +144,9 @@ TEST_F(CustodianTest, KeepsTheMemoryUntilTheCommitAndReturnsItInPieces) {
   ASSERT_EQ(poll(&ended, 1, 0), 0) << "it has ended";
   EXPECT_GE(std::stoull(StatusOf(pid(), "VmRSS")) << 10, ExecdParent::kMemory);
 
-  recorder_.record()->commit_started = 1;
   ASSERT_EQ(ptrace(PTRACE_SEIZE, pid(), nullptr, PTRACE_O_TRACESYSGOOD), 0);
   ASSERT_EQ(ptrace(PTRACE_INTERRUPT, pid(), nullptr, nullptr), 0);
+  recorder_.record()->commit_started = 1;
   DismissCustodian(pid());
   EXPECT_GE(PiecesReturned(pid()), ExecdParent::kMemory / (16 << 20));
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "handoff/guarded_call.h"
 
 namespace liveexec {
 
@@ -69,16 +70,26 @@ struct Draining {
   std::atomic<size_t> left;
 };
 
+void PostDrain(Executor& executor, std::shared_ptr<Draining> draining);
+
+void Drain(Executor& executor, std::shared_ptr<Draining> draining) {
+  if (draining->ticket->cancelled()) return;
+  if (executor.OperationsInFlight() > 0) {
+    // The loop goes on; this is looked at again in its next turn.
+    PostDrain(executor, std::move(draining));
+    return;
+  }
+  if (draining->left.fetch_sub(1) != 1) return;
+  draining->main->Post([draining] { draining->then(); });
+}
+
 void PostDrain(Executor& executor, std::shared_ptr<Draining> draining) {
   executor.Post([&executor, draining = std::move(draining)]() mutable {
-    if (draining->ticket->cancelled()) return;
-    if (executor.OperationsInFlight() > 0) {
-      // The loop goes on; this is looked at again in its next turn.
-      PostDrain(executor, std::move(draining));
-      return;
-    }
-    if (draining->left.fetch_sub(1) != 1) return;
-    draining->main->Post([draining] { draining->then(); });
+    // In the application's loop: where there is no memory to go on, the attempt's deadline ends it.
+    (void)CatchingCall("wait for operations in flight", [&] {
+      Drain(executor, std::move(draining));
+      return absl::OkStatus();
+    });
   });
 }
 

@@ -40,9 +40,7 @@ absl::Status Check(Program& program, Attempt& attempt) {
 
 // Nobody else will: the next program knows only of the custodian that it finds in its own record.
 void ReapPreviousCustodian(Program& program) {
-  if (program.custodian_to_reap == 0) return;
-  EndCustodian(program.custodian_to_reap);
-  program.custodian_to_reap = 0;
+  if (const pid_t pid = program.custodian_to_reap.exchange(0); pid != 0) EndCustodian(pid);
 }
 
 absl::Status Guard(Program& program, Attempt& attempt) {

@@ -241,11 +241,10 @@ void UpgraderImpl::AnswerWaiting(const JournalEntry& entry) {
 
 // The custodian takes its time to end: it returns the old program's memory.
 void UpgraderImpl::Reap() {
-  if (program_.custodian_to_reap == 0) return;
-  if (ReapCustodian(program_.custodian_to_reap)) {
-    program_.custodian_to_reap = 0;
-    return;
-  }
+  // Taken, so that the preparing thread does not wait for it, or kill it, at the same time.
+  const pid_t pid = program_.custodian_to_reap.exchange(0);
+  if (pid == 0 || ReapCustodian(pid)) return;
+  program_.custodian_to_reap = pid;
   conductor_->SetTimer(absl::Milliseconds(10), [this] { Reap(); });
 }
 
@@ -315,11 +314,12 @@ absl::Status UpgraderImpl::Cancel() {
   }
   // Lost the race against the main thread: the blackout is over, and its result is on its way here;
   // or it is tried again.
+  const absl::Status reason = CatchingCall("cancel", Cancelled);
   if (!waiting_->Cancel()) {
     return CodedError("E_IDLE", absl::StatusCode::kFailedPrecondition,
                       "the upgrade is past the point where it can be cancelled");
   }
-  Abandon(Cancelled());
+  Abandon(reason);
   return absl::OkStatus();
 }
 

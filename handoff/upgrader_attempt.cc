@@ -21,8 +21,8 @@
 namespace liveexec {
 namespace {
 
-// Also where there is no memory for it: an attempt that gets stuck would be the last one. A task
-// that holds one pointer takes none.
+// Also where there is no memory for it now: an attempt that gets stuck would be the last one. A
+// task that holds one pointer takes none.
 template <typename Task>
 void PostSurely(Executor& executor, Task task) {
   const auto post = [&] {
@@ -150,8 +150,10 @@ void UpgraderImpl::WaitForBlackout() {
   waiting_ = ticket_;
   deadline_ = conductor_->SetTimer(program_.options.quiesce_deadline, [this] {
     // One that is being tried is abandoned by EnterBlackout, if it would have to be tried again.
+    // The reason first: once the ticket is cancelled, nobody else abandons it.
+    const absl::Status reason = CatchingCall("give up waiting", DidNotStop);
     if (waiting_ == nullptr || !waiting_->CancelWhatFollows()) return;
-    Abandon(DidNotStop());
+    Abandon(reason);
   });
   EnterBlackoutWhenDrained(ticket_);
 }
