@@ -12,6 +12,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
+#include "handoff/capnp_text.h"
 #include "handoff/control.capnp.h"
 #include "handoff/control_status_image.h"
 #include "handoff/error_code.h"
@@ -30,8 +31,6 @@ absl::Status Malformed(std::string_view what) {
                     absl::StrCat("malformed control frame: ", std::string(what)));
 }
 
-capnp::Text::Reader AsText(const std::string& text) { return {text.c_str(), text.size()}; }
-std::string AsString(capnp::Text::Reader text) { return {text.cStr(), text.size()}; }
 std::string Cut(const std::string& text, size_t size) { return text.substr(0, size); }
 
 std::string WithPrefix(std::string_view bytes) {

@@ -3,13 +3,11 @@
 #include <string>
 
 #include "core/error.h"
+#include "handoff/capnp_text.h"
 #include "handoff/journal_image.h"
 
 namespace liveexec {
 namespace {
-
-capnp::Text::Reader AsText(const std::string& text) { return {text.c_str(), text.size()}; }
-std::string AsString(capnp::Text::Reader text) { return {text.cStr(), text.size()}; }
 
 void ProgramToImage(const ProgramNote& note, control::Program::Builder image) {
   image.setApplication(AsText(note.application));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "handoff/capnp_text.h"
 #include "handoff/error_code.h"
 #include "handoff/guarded_call.h"
 #include "handoff/journal_image.h"
@@ -20,11 +21,6 @@ capnp::Data::Reader ToData(std::string_view text) {
 std::string ToString(capnp::Data::Reader data) {
   return std::string(reinterpret_cast<const char*>(data.begin()), data.size());
 }
-
-// Whole, with NULs in it.
-capnp::Text::Reader AsText(const std::string& text) { return {text.c_str(), text.size()}; }
-
-std::string ToString(capnp::Text::Reader text) { return std::string(text.cStr(), text.size()); }
 
 void WriteStrings(const std::vector<std::string>& strings,
                   capnp::List<capnp::Data>::Builder builder) {
@@ -135,8 +131,8 @@ absl::Status ReadFds(image::Manifest::Reader reader, std::vector<FdEntry>& fds) 
   for (auto fd : reader.getFds()) {
     if (fd.getRole() >= roles.size()) return Malformed("an fd has a role that is not there");
     auto role = roles[fd.getRole()];
-    fds.push_back({.component = ToString(role.getComponent()),
-                   .role = ToString(role.getRole()),
+    fds.push_back({.component = AsString(role.getComponent()),
+                   .role = AsString(role.getRole()),
                    .number = fd.getNumber(),
                    .identity = {.kind = static_cast<FdKind>(fd.getKind()),
                                 .device = fd.getDevice(),
@@ -203,15 +199,15 @@ absl::StatusOr<Manifest> ReadManifest(capnp::MessageReader& message) {
     auto reader = message.getRoot<image::Manifest>();
     LIVEEXEC_RETURN_IF_ERROR(CheckCounts(reader, message.sizeInWords()));
     manifest.framework_abi = reader.getFrameworkAbi();
-    manifest.application = ToString(reader.getApplication());
-    manifest.version = ToString(reader.getVersion());
+    manifest.application = AsString(reader.getApplication());
+    manifest.version = AsString(reader.getVersion());
     manifest.generation = reader.getGeneration();
     manifest.upgrades_attempted = reader.getUpgradesAttempted();
-    manifest.upgrade_binary = ToString(reader.getUpgradeBinary());
+    manifest.upgrade_binary = AsString(reader.getUpgradeBinary());
     manifest.process_started_unix_ns = reader.getProcessStartedUnixNs();
     manifest.blackout_start_ns = reader.getBlackoutStartNs();
     for (auto component : reader.getComponents()) {
-      manifest.components.push_back({.name = ToString(component.getName()),
+      manifest.components.push_back({.name = AsString(component.getName()),
                                      .schema_version = component.getSchemaVersion(),
                                      .has_image = component.getHasImage(),
                                      .length = component.getLength(),
